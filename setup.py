@@ -1,0 +1,45 @@
+"""Lists the extensions; everything else is in pyproject.toml.
+
+The module name is the path below ``ext/``, so there is no table to forget:
+``ext/ax_monitor/_native/ring.pyx`` builds ``ax_monitor._native.ring``.
+``AX_MONITOR_BUILD=debug`` builds with bounds and overflow checks, for the tests.
+"""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+EXT = Path("ext")
+DEBUG = os.environ.get("AX_MONITOR_BUILD") == "debug"
+
+DIRECTIVES = {
+    "language_level": 3,
+    "embedsignature": True,
+    "auto_pickle": False,
+    "warn.unreachable": True,
+    "boundscheck": DEBUG,
+    "initializedcheck": DEBUG,
+    "overflowcheck": DEBUG,
+    "wraparound": False,
+    "cdivision": not DEBUG,
+}
+
+modules = [
+    Extension(
+        ".".join(pyx.relative_to(EXT).with_suffix("").parts),
+        [str(pyx)],
+        extra_compile_args=["-O0", "-g"] if DEBUG else ["-O3"],
+    )
+    for pyx in sorted(EXT.rglob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(
+        modules,
+        include_path=[str(EXT)],
+        build_dir=None if DEBUG else "build/cython",
+        compiler_directives=DIRECTIVES,
+    )
+)
