@@ -1,0 +1,71 @@
+"""The record: one thing that happened, as bytes. Shared by every kernel that touches records.
+
+Layout, little-endian, always a multiple of 8 bytes and 8-byte aligned in the ring:
+
+    RecordHeader                    32 bytes; `length` is the commit word and is stored last
+    uint32 field[n_fields]          (type << 28) | byte length, padded to 8 bytes
+    payload                         the fields' bytes, one after the other, padded with zeros
+
+A field is NULL, UTF-8 text, a signed 64-bit integer or a double. What the fields of a kind mean is
+not known here: `storage/records.py` names them.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef enum:
+    RECORD_MAX_FIELDS = 32
+    RECORD_MAX_BYTES = 1 << 20          # a record fits into one segment: see SEGMENT_MIN_BYTES in ring.pyx
+    TEXT_MAX_BYTES = 256 * 1024         # FAULTS O5: longer text is cut on a character boundary
+    ID_MAX_BYTES = 4096                 # the same for ids and names
+    FIELD_TYPE_SHIFT = 28
+    FIELD_LENGTH_MASK = (1 << 28) - 1
+
+cdef enum FieldType:
+    FIELD_NULL = 0
+    FIELD_TEXT = 1
+    FIELD_INT = 2
+    FIELD_FLOAT = 3
+
+cdef struct RecordHeader:
+    uint32_t length         # bytes, header included; 0: nothing here yet. Release store, last.
+    uint32_t checksum       # of everything behind it, and of the length
+    uint64_t seq            # 1, 2, 3 … within the ring; no gaps
+    int64_t timestamp_ns    # wall clock, since the Unix epoch
+    uint8_t kind            # 1 … 15, see storage/records.py
+    uint8_t tag             # small number of the kind's own (a log's severity number)
+    uint16_t n_fields
+    uint32_t _reserved
+
+
+cdef inline uint32_t align8(uint32_t n) noexcept nogil:
+    return (n + 7) & ~<uint32_t>7
+
+
+cdef inline uint32_t fields_offset(uint32_t n_fields) noexcept nogil:
+    """Where the payload begins, from the record's start."""
+    return sizeof(RecordHeader) + align8(4 * n_fields)
+
+
+cdef inline uint32_t record_checksum(const RecordHeader *record, uint32_t length) noexcept nogil:
+    """Four independent multiply lanes over 64-bit words; every single flipped bit changes it.
+
+    It guards against torn pages and stray writes, not against an adversary.
+    """
+    cdef const uint64_t *word = <const uint64_t *> record
+    cdef uint32_t i = 1, n = length >> 3
+    cdef uint64_t a = <uint64_t> length * 0x9E3779B97F4A7C15ULL
+    cdef uint64_t b = 0xC2B2AE3D27D4EB4FULL, c = 0x165667B19E3779F9ULL, d = 0x27D4EB2F165667C5ULL
+    while i + 4 <= n:
+        a = (a ^ word[i]) * 0x9FB21C651E98DF25ULL
+        b = (b ^ word[i + 1]) * 0x9E3779B97F4A7C15ULL
+        c = (c ^ word[i + 2]) * 0xD6E8FEB86659FD93ULL
+        d = (d ^ word[i + 3]) * 0xC2B2AE3D27D4EB4FULL
+        i += 4
+    while i < n:
+        a = (a ^ word[i]) * 0x9FB21C651E98DF25ULL
+        a ^= a >> 29
+        i += 1
+    a ^= b >> 23
+    a = (a ^ (b << 41) ^ c) * 0x9E3779B97F4A7C15ULL
+    a = (a ^ (a >> 31) ^ d) * 0xD6E8FEB86659FD93ULL
+    return <uint32_t> (a ^ (a >> 32)) | 1       # 0 means: not computed yet

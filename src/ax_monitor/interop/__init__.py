@@ -1,0 +1,1 @@
+"""Ways in and out of ax-monitor for data that other programs write or read."""

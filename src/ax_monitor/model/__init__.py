@@ -1,0 +1,63 @@
+"""The records that queries return, and the vocabularies in them.
+
+Records are frozen, slotted dataclasses. A field has the name of its column, times are integer
+milliseconds since the Unix epoch (UTC), durations are in milliseconds, and `to_dict()` gives the
+record as JSON data.
+"""
+
+from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule
+from ax_monitor.model.health import HealthCheck, SystemHealth
+from ax_monitor.model.logs import LogEntry, LogQuery
+from ax_monitor.model.metrics import (
+    MetricAggregation,
+    MetricType,
+    PerformanceMetric,
+    TimeSeries,
+    TimeSeriesPoint,
+    default_unit,
+)
+from ax_monitor.model.traces import Span, SpanEvent, Trace, TraceStats
+from ax_monitor.model.vocabulary import (
+    Aggregation,
+    AlertSeverity,
+    AlertStatus,
+    HealthStatus,
+    LogLevel,
+    Operator,
+    SpanKind,
+    SpanStatus,
+    WorkflowStatus,
+)
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStats, WorkflowStepExecution
+
+__all__ = [
+    "Aggregation",
+    "Alert",
+    "AlertCondition",
+    "AlertRule",
+    "AlertSeverity",
+    "AlertStatus",
+    "HealthCheck",
+    "HealthStatus",
+    "LogEntry",
+    "LogLevel",
+    "LogQuery",
+    "MetricAggregation",
+    "MetricType",
+    "Operator",
+    "PerformanceMetric",
+    "Span",
+    "SpanEvent",
+    "SpanKind",
+    "SpanStatus",
+    "SystemHealth",
+    "TimeSeries",
+    "TimeSeriesPoint",
+    "Trace",
+    "TraceStats",
+    "WorkflowExecution",
+    "WorkflowStats",
+    "WorkflowStatus",
+    "WorkflowStepExecution",
+    "default_unit",
+]
