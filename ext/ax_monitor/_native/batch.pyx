@@ -17,7 +17,7 @@ delivered in its order. More than 4096 records of one millisecond flow over into
 Groups: records that share their leading fields (a log's source and ids) share one row of a side
 table; `ref` is that row's id. The mapping is remembered here; `<name>_groups` yields what is new.
 
-Functions: ax_ring_id(), ax_last_seq(), and ax_prepare(kind, max_key, max_ref), which must run in
+Functions: ax_ring_id(), ax_ring_salt(), ax_last_seq(), and ax_prepare(kind, max_key, max_ref), which must run in
 the write transaction before the tables are read: it assigns keys and refs behind those given.
 """
 
@@ -299,7 +299,12 @@ cdef BatchState *_state_of(sqlite3_context *ctx) noexcept nogil:
 
 
 cdef void _sql_ring_id(sqlite3_context *ctx, int n, sqlite3_value **args) noexcept nogil:
-    (<result_bytes_t> _api[R_RESULT_BLOB])(ctx, <char *> _state_of(ctx).ring_id, 16, NULL)
+    cdef BatchState *state = _state_of(ctx)
+    (<result_bytes_t> _api[R_RESULT_BLOB])(ctx, <const char *> &state.ring_id[0], 16, NULL)
+
+
+cdef void _sql_ring_salt(sqlite3_context *ctx, int n, sqlite3_value **args) noexcept nogil:
+    (<result_int64_t> _api[R_RESULT_INT64])(ctx, <int64_t> (_state_of(ctx).salt & 0x3FFFFFFFFULL))
 
 
 cdef void _sql_last_seq(sqlite3_context *ctx, int n, sqlite3_value **args) noexcept nogil:
@@ -603,6 +608,7 @@ cdef class BatchWriter:
                     f"CREATE TABLE x(ref, {', '.join(kind.fields[:kind.grouped])})")
                 self._register(kind.table + "_groups", &_groups_module, table)
         self._function("ax_ring_id", 0, _sql_ring_id)
+        self._function("ax_ring_salt", 0, _sql_ring_salt)
         self._function("ax_last_seq", 0, _sql_last_seq)
         self._function("ax_prepare", 3, _sql_prepare)
         if len(statements) > MAX_STATEMENTS:
@@ -700,6 +706,12 @@ cdef class BatchWriter:
         with nogil:
             _roll_back(state)
         return rc, message, where
+
+    def persist_wal(self):
+        """Keep the -wal file when the last connection closes (SQLITE_FCNTL_PERSIST_WAL)."""
+        cdef int on = 1
+        (<file_control_t> _api[R_FILE_CONTROL])(
+            self._open_state().db, b"main", SQLITE_FCNTL_PERSIST_WAL, &on)
 
     def forget_groups(self):
         """Look groups up anew: another program may have removed some."""

@@ -64,6 +64,7 @@ cdef enum:
     SQLITE_DONE = 101
     SQLITE_UTF8 = 1
     SQLITE_PREPARE_PERSISTENT = 1
+    SQLITE_FCNTL_PERSIST_WAL = 10
 
 cdef enum:                  # positions in sqlite3_api_routines
     R_BIND_INT64 = 5
@@ -86,6 +87,7 @@ cdef enum:                  # positions in sqlite3_api_routines
     R_CREATE_MODULE_V2 = 119
     R_CREATE_FUNCTION_V2 = 162
     R_EXTENDED_ERRCODE = 166
+    R_FILE_CONTROL = 127
     R_RESULT_ERROR_CODE = 146
     R_PREPARE_V3 = 217
 
@@ -95,6 +97,7 @@ ctypedef int (*column_type_t)(sqlite3_stmt *, int) noexcept nogil
 ctypedef int (*declare_vtab_t)(sqlite3 *, const char *) noexcept nogil
 ctypedef const char *(*errmsg_t)(sqlite3 *) noexcept nogil
 ctypedef int (*exec_t)(sqlite3 *, const char *, void *, void *, char **) noexcept nogil
+ctypedef int (*file_control_t)(sqlite3 *, const char *, int, void *) noexcept nogil
 ctypedef int (*finalize_t)(sqlite3_stmt *) noexcept nogil
 ctypedef int (*get_autocommit_t)(sqlite3 *) noexcept nogil
 ctypedef int (*reset_t)(sqlite3_stmt *) noexcept nogil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 MAX_LINE_CHARS = 1_048_576
@@ -26,6 +27,8 @@ LEVELS: dict[str, str] = {
     for spelling in (word, word.upper(), word.capitalize())
 }
 """Level words of other systems, in lower, upper and capitalised spelling, to the five levels."""
+
+_MARK = re.compile(r"… \[cut, \d+ (?:bytes|characters)\]$")
 
 SYSLOG_LEVELS = ("fatal", "fatal", "fatal", "error", "warn", "info", "info", "debug")
 """The level for each syslog severity, 0 (emergency) to 7 (debug)."""
@@ -88,7 +91,8 @@ def clip(text: str, *, total_bytes: int | None = None) -> str:
     data = text.encode()
     if len(data) <= MAX_TEXT_BYTES:
         return text
-    mark = f"… [cut, {total_bytes or len(data)} bytes]"
+    earlier = _MARK.search(text[-64:])  # of a line that was cut before it was parsed
+    mark = earlier[0] if earlier else f"… [cut, {total_bytes or len(data)} bytes]"
     return data[: MAX_TEXT_BYTES - len(mark.encode())].decode(errors="ignore") + mark
 
 

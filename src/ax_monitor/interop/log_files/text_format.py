@@ -11,10 +11,11 @@ from ax_monitor.interop.log_files.record import LEVELS, ParsedLine
 Match = re.Match[str]
 Metadata = dict[str, object]
 
-_NUMBERS = frozenset({"pid", "tid", "line", "status", "size"})
-_CONSUMED = frozenset(
-    {"time", "fraction", "zone", "hours", "year", "month", "day", "clock", "level", "source"}
-)
+_NUMBERS = ("pid", "tid", "line", "status", "size")
+_CONSUMED = (
+    "time", "fraction", "zone", "hours", "year", "month", "day", "clock", "level", "source",
+    "boxed", "marked", "bare", "priority", "data", "tenant", "user", "request",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +89,11 @@ class TextFormat:
         for name, index, is_number in self._extras:
             text = match[index]
             if text and text != "-":
-                metadata[name] = int(text) if is_number else text
+                is_int = is_number and len(text) < 19 and text.isdecimal()
+                metadata[name] = int(text) if is_int else text
         when = None
         if self.clock is not None:
             when = self.clock(match, around)
-            if when is None:
+            if when is None and match["time"]:
                 metadata["time"] = match["time"]
         return self.make(match, around, when, metadata)

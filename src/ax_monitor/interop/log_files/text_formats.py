@@ -9,59 +9,142 @@ from __future__ import annotations
 
 import re
 
-from ax_monitor.interop.log_files.record import LEVELS, SYSLOG_LEVELS, ParsedLine
-from ax_monitor.interop.log_files.text_format import (
-    Match,
-    Metadata,
-    Surroundings,
-    TextFormat,
-    by_names,
+from ax_monitor.interop.log_files import text_builders as build
+from ax_monitor.interop.log_files.text_builders import LEVEL_HEAD, LEVEL_WORDS, QUOTED
+from ax_monitor.interop.log_files.text_format import Clock, Make, TextFormat, by_names
+from ax_monitor.interop.log_files.times import ISO, MONTH
+
+_LEVEL = r"(?P<level>[A-Za-z]+)"
+_NO_LEVEL = rf"(?!(?:{LEVEL_WORDS})\b)"
+_CLOCK = r"(?P<clock>\d\d:\d\d:\d\d)"
+_YEARLESS = rf"(?P<time>(?P<month>{MONTH}) (?P<day>[ \d]\d) {_CLOCK})"
+_TAG = r"(?P<source>[^\s:\[\]]+)(?:\[(?P<pid>\d+)\])?: ?"
+_PRIORITY = r"<(?P<priority>\d{1,3})>"
+
+
+def _row(
+    name: str, pattern: str, clock: Clock | None, make: Make = by_names, *, general: bool = False
+) -> TextFormat:
+    return TextFormat(name, re.compile(pattern, re.ASCII), clock, make, general)
+
+
+TEXT_FORMATS: tuple[TextFormat, ...] = (
+    _row(
+        "log4j",  # also Rust's tracing, and Python's "%(asctime)s [%(levelname)s] %(name)s: …"
+        rf"\[?{ISO}\]? +\[?{_LEVEL} *\]? +(?:\[(?P<thread>[^\]]*)\] +|(?![A-Z][a-z]*:))"
+        r"(?P<source>[A-Za-z_][\w.$:/#@<>-]*):(?: |$)",
+        build.iso,
+    ),
+    _row(
+        "log4j-dash",
+        rf"{ISO} +{_LEVEL} +(?:\[(?P<thread>[^\]]*)\] +)?(?P<source>\w+(?:\.[\w$]+)+) - ",
+        build.iso,
+    ),
+    _row("logback", rf"{ISO} +\[(?P<thread>[^\]]*)\] +{_LEVEL} +(?P<source>\S+) +- ?", build.iso),
+    _row(
+        "spring",
+        rf"{ISO} +{_LEVEL} +(?P<pid>\d+) --- (?:\[(?P<application>[^\]]*)\] )?"
+        r"\[ *(?P<thread>[^\]]*)\] (?P<source>\S+) *: ?",
+        build.iso,
+    ),
+    _row(
+        "zookeeper",
+        rf"{ISO} (?:\[myid:(?P<myid>\d*)\] )?- {_LEVEL} +"
+        r"\[(?P<thread>.*?):(?P<source>[\w.$]+)@(?P<line>-?\d+)\] - ?",
+        build.iso,
+    ),
+    _row("python", rf"{ISO} - (?P<source>\S+) - {_LEVEL} - ", build.iso),
+    _row(
+        "python-spaced",
+        rf"{ISO} {_NO_LEVEL}(?P<source>[A-Za-z_][\w.]*) +(?P<level>{LEVEL_WORDS}):? +",
+        build.iso,
+    ),
+    _row("python-basic", r"(?P<level>[A-Z]+):(?P<source>[\w.-]+):", None),
+    _row(
+        "loguru",
+        rf"{ISO} \| {_LEVEL} *\| (?P<source>[^\s|:]+):(?P<function>[^\s|:]+):(?P<line>\d+) - ",
+        build.iso,
+    ),
+    _row("flask", rf"\[{ISO}\] {_LEVEL} in (?P<source>\S+): ", build.iso),
+    _row("celery", rf"\[{ISO}: (?P<source>){_LEVEL}/(?P<process>[^\]]+)\] ", build.iso),
+    _row(
+        "openstack",
+        rf"(?:(?P<file>\S+) )?{ISO} (?P<pid>\d+) {_LEVEL} (?P<source>\S+) "
+        r"\[(?:None )?(?P<request_id>req-[^\s\]]+|-)(?: (?P<user>[^\s\]]+) (?P<tenant>[^\s\]]+)"
+        r"(?: (?P<domain>[^\s\]]+) (?P<user_domain>[^\s\]]+) (?P<project_domain>[^\s\]]+))?)?\] ?",
+        build.iso,
+        build.openstack,
+    ),
+    _row(
+        "hdfs",
+        rf"(?P<time>(?P<day>\d{{6}}) (?P<clock>\d{{6}})) (?P<pid>\d+) {_LEVEL} (?P<source>\S+): ?",
+        build.compact,
+    ),
+    _row(
+        "spark",
+        rf"(?P<time>(?P<day>\d\d/\d\d/\d\d) {_CLOCK}) {_LEVEL} (?P<source>\S+): ?",
+        build.compact,
+    ),
+    _row(
+        "apache-error",
+        rf"\[[A-Z][a-z]{{2}} (?P<time>(?P<month>{MONTH}) (?P<day>[ \d]\d) {_CLOCK}"
+        r"(?:\.(?P<fraction>\d+))? (?P<year>\d{4}))\] \[(?:(?P<source>[\w-]*):)?(?P<level>[a-z]+)"
+        r"\d?\] ?(?:\[pid (?P<pid>\d+)(?::tid (?P<tid>\d+))?\] )?(?:\[client (?P<client>[^\]]+)\] )?",
+        build.ctime,
+    ),
+    _row(
+        "access",
+        r"(?:(?P<host>\S+:\d+) )?(?P<client>\S+) (?P<ident>\S+) (?P<user>\S+) "
+        rf"\[(?P<time>\d\d/{MONTH}/\d{{4}}:\d\d:\d\d:\d\d) (?P<zone>[+-]\d{{4}})\] "
+        rf'"(?P<request>{QUOTED})" (?P<status>[1-9]\d\d) (?P<size>\d+|-)'
+        rf'(?: "(?P<referer>{QUOTED})" "(?P<user_agent>{QUOTED})")?(?: (?P<extra>.*))?',
+        build.access_clock,
+        build.access,
+    ),
+    _row(
+        "rfc5424",
+        rf"{_PRIORITY}1 (?:{ISO}|-) (?P<host>\S+) (?P<source>\S+) (?P<pid>\S+) "
+        rf'(?P<message_id>\S+) (?P<data>-|(?:\[[^\s\]"=]+(?: [^\s\]"=]+="{QUOTED}")*\])+)'
+        r"(?: \ufeff?|$)",
+        build.iso,
+        build.rfc5424,
+    ),
+    _row(
+        "syslog",
+        rf"(?:{_PRIORITY})?{_YEARLESS} (?P<host>\S+) (?:{_TAG})?",
+        build.yearless,
+        build.syslog,
+    ),
+    _row(
+        "syslog-iso",  # rsyslog's RSYSLOG_FileFormat, known by its six digits and its offset
+        rf"(?:{_PRIORITY})?(?=[\dT:-]{{19}}\.\d{{6}}[+-]\d\d:\d\d ){ISO} {_NO_LEVEL}(?P<host>\S+) "
+        rf"{_NO_LEVEL}{_TAG}",
+        build.iso,
+        build.syslog,
+    ),
+    _row(
+        "klog",
+        r"(?P<level>[IWEF])(?P<time>(?P<year>\d{4})?(?P<month>\d\d)(?P<day>\d\d) "
+        rf"{_CLOCK}\.(?P<fraction>\d{{6}})) +(?P<tid>\d+) "
+        r"(?P<source>[^\s:\]]+):(?P<line>\d+)\] ?",
+        build.klog_clock,
+    ),
+    _row(
+        "dated",
+        rf"\[?{ISO}(?:\]?[:,]? +(?:[-|] +)?|\]|\||$)"
+        r"(?:(?:\[?(?P<pid>\d{1,10})\]?:? +|\[(?P<context>[^\]]*)\] +)?" + LEVEL_HEAD + ")?",
+        build.iso,
+        build.general,
+        general=True,
+    ),
+    _row(
+        "epoch",
+        r"\[?(?P<time>[1-4]\d{9}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)(?:\]?[:,]? +(?:[-|] +)?|\]|$)"
+        rf"(?:{LEVEL_HEAD})?",
+        build.epoch,
+        build.general,
+        general=True,
+    ),
+    _row("levelled", LEVEL_HEAD, None, build.general, general=True),
 )
-from ax_monitor.interop.log_files.times import (
-    ISO,
-    MONTH,
-    access_ms,
-    compact_ms,
-    ctime_ms,
-    epoch_ms,
-    iso_ms,
-    yearless_ms,
-)
-
-_WORD = r"(?P<level>[A-Za-z]+)"
-_CLOCK = r"\d\d:\d\d:\d\d"
-_COMMON = (
-    "trace|debug|verbose|info|information|notice|warn|warning|err|error|severe|fail|crit|critical|"
-    "fatal|emerg|alert|panic"
-)
-_ANY = "|".join(word for word in LEVELS if len(word) > 1 and word.islower())
-_LEVEL_HEAD = (
-    # [error]   [ info ]   [W]
-    rf"(?:\[ ?(?P<boxed>(?i:{_ANY})|[TDVINWEFC]) *\]:?"
-    # ERROR: text   LOG: text   Warning: text
-    rf"|(?P<marked>{_ANY.upper()}|(?i:{_COMMON})):"
-    # ERROR text   ERROR - text
-    rf"|(?P<bare>{_COMMON.upper()}))(?:\s+(?:[-|] +)?|$)"
-)
-_LEVEL_HINT = re.compile(_LEVEL_HEAD, re.ASCII)
-_LEVEL_GROUPS = ("boxed", "marked", "bare")
-
-
-def _iso(m: Match, _: Surroundings) -> int | None:
-    return iso_ms(*m.group("time", "fraction", "zone", "hours"))
-
-
-def _yearless(m: Match, around: Surroundings) -> int | None:
-    return yearless_ms(*m.group("month", "day", "clock"), around.newest_ms)
-
-
-def _klog_time(m: Match, around: Surroundings) -> int | None:
-    year, month, day, clock, fraction = m.group("year", "month", "day", "clock", "fraction")
-    if year:
-        return iso_ms(f"{year}-{month}-{day} {clock}", fraction, None, None)
-    when = yearless_ms(month, day, clock, around.newest_ms)
-    return None if when is None else when + int(fraction[:3])
-
-
-def _iso_or_epoch(m: Match, around: Surroundings) -> int | None:
-    return epoch_ms(float(m["epoch"])) if m["epoch"] else _iso(m, around)
+"""Every text format: specific rows first, then the general ones."""

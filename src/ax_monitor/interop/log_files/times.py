@@ -12,16 +12,18 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 DAY_MS = 86_400_000
+MAX_MS = 253_402_300_799_999
+"""The end of the year 9999, in ms: the last time that datetime can show."""
+
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
-_MAX_MS = 253_402_300_799_999  # the end of the year 9999, the last that datetime can show
 
 _MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
 
 MONTH = f"(?:{'|'.join(_MONTH_NAMES)})"
 ISO = (
-    r"(?P<time>\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,](\d+))?"
-    r"(?:(?: ?(Z|z|UTC|GMT|[+-]\d\d:?\d\d)|([+-]\d\d))(?!\w))?"
+    r"(?P<time>\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d+))?"
+    r"(?:(?: ?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)|(?P<hours>[+-]\d\d))(?!\w))?"
 )
 """Pattern of a date and time; its four groups are the arguments of `iso_ms`."""
 
@@ -140,7 +142,7 @@ def epoch_ms(number: float) -> int | None:
         ms = int(number) // 1_000
     else:
         ms = int(number) // 1_000_000
-    return ms if abs(ms) <= _MAX_MS else None
+    return ms if abs(ms) <= MAX_MS else None
 
 
 def time_ms(value: object) -> int | None:

@@ -1,0 +1,46 @@
+"""The compiled kernels: the only place from which the rest of the package imports them."""
+
+from ax_monitor._native import batch as _batch
+from ax_monitor._native.batch import TIME_KEY_SHIFT, BatchWriter
+from ax_monitor._native.context import RecordContext, context_var
+from ax_monitor._native.encode import encode_json, encode_text
+from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
+from ax_monitor._native.log import LogChannel, LogSettings
+from ax_monitor._native.redact import COLON_WORDS, SENSITIVE_WORDS, is_sensitive, is_sensitive_key
+from ax_monitor._native.ring import (
+    RING_HEADER_BYTES,
+    RING_SEGMENT_MIN_BYTES,
+    RecordRing,
+    decode_record,
+    read_ring,
+)
+
+# The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
+BATCH_EXTENSION: str = _batch.__file__
+BATCH_EXTENSION_ENTRY = "sqlite3_axmonitor_init"
+
+__all__ = [
+    "BATCH_EXTENSION",
+    "BATCH_EXTENSION_ENTRY",
+    "COLON_WORDS",
+    "RING_HEADER_BYTES",
+    "RING_SEGMENT_MIN_BYTES",
+    "SENSITIVE_WORDS",
+    "TIME_KEY_SHIFT",
+    "BatchWriter",
+    "LogChannel",
+    "LogSettings",
+    "RecordContext",
+    "RecordRing",
+    "context_var",
+    "decode_record",
+    "encode_json",
+    "encode_text",
+    "is_sensitive",
+    "is_sensitive_key",
+    "new_id",
+    "new_span_id",
+    "new_trace_id",
+    "read_ring",
+    "record_id",
+]

@@ -1,0 +1,60 @@
+"""Lines that continue the record before them: stack traces of Python, Java, .NET, JavaScript, Go.
+
+Two kinds are told apart. A *stack line* says by itself that it belongs to a stack trace. An
+*open line* (an indented one, or the `ValueError: …` that ends a Python traceback) does so only in
+its place.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from ax_monitor.interop.log_files.record import MAX_TEXT_BYTES, ParsedLine, clip
+
+_EXCEPTION = r"(?:[\w$]+\.)*[A-Z][\w$]*(?:Exception|Error|Throwable|ExceptionGroup)(?::|$)"
+_STACK_LINE = re.compile(
+    r"\s*(?:Traceback \(|Caused by: |Suppressed: |\.\.\. \d+ (?:more|common)|--- End of |---> |"
+    r'File "|at \S+ ?\(|goroutine \d+ \[|During handling of the above exception|'
+    rf"The above exception was the direct cause|Exception in thread |{_EXCEPTION})",
+    re.ASCII,
+)
+_LAST_LINE = re.compile(r"[A-Za-z_$][\w$.]*(?:: |:?$)", re.ASCII)
+
+
+class StackTrace:
+    """The continuation lines of one record, of which at most 256 KiB are kept."""
+
+    def __init__(self, text: str | None, *, indented: bool) -> None:
+        """Starts with no continuation line.
+
+        Args:
+            text: The stack trace that the record brought along.
+            indented: Whether any indented line continues the record, not only after a stack line.
+        """
+        self._lines = [] if text is None else [text]
+        self._bytes = 0 if text is None else len(text.encode())
+        self._full = False
+        self._indented = indented
+        self._open = False  # the last line was an indented one
+
+    def accepts(self, line: str) -> bool:
+        """Whether `line`, which no format fits, continues the record."""
+        if line[0].isspace() and (self._indented or self._lines):
+            return True
+        return bool(_STACK_LINE.match(line) or (self._open and _LAST_LINE.match(line)))
+
+    def append(self, line: str) -> None:
+        """Adds a line; beyond the limit, lines are measured and dropped."""
+        self._bytes += len(line.encode()) + bool(self._lines)  # the newline before it
+        if not self._full:
+            self._lines.append(line)
+            self._full = self._bytes > MAX_TEXT_BYTES
+        self._open = line[0].isspace()
+
+    def attach_to(self, record: ParsedLine) -> ParsedLine:
+        """`record` with the lines as its stack trace, cut and marked if they are too long."""
+        if not self._lines:
+            return record
+        text = clip("\n".join(self._lines), total_bytes=self._bytes)
+        return replace(record, stack_trace=text)

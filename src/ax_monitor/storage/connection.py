@@ -1,0 +1,168 @@
+"""Opening SQLite connections the way the recorder needs them, and its errors in our words.
+
+https://www.sqlite.org/wal.html, https://www.sqlite.org/pragma.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+from collections.abc import Iterator
+
+import apsw
+
+from ax_monitor.errors import StorageError
+
+# Before 3.51.3 a WAL reset could corrupt the database: https://www.sqlite.org/wal.html#walresetbug
+MIN_SQLITE_VERSION = (3, 51, 3)
+
+APPLICATION_ID = 0x41584D4E  # "AXMN"; tells our files from others (PRAGMA application_id)
+
+OPEN_TIMEOUT_MS = 5000  # creating and migrating: all processes that start at once take turns
+WRITER_BUSY_MS = 1000  # a batch: short, so that close() stays within its time; the pump tries again
+READER_BUSY_MS = 250
+WRITER_CACHE_KIB = 64 * 1024
+READER_CACHE_KIB = 16 * 1024
+WAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+_RETRYABLE = (
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.NoMemError,
+    apsw.InterruptError,
+    apsw.SchemaChangeError,
+)
+_WHAT_TO_DO = {
+    apsw.FullError: "the disk is full: free some space",
+    apsw.ReadOnlyError: "the file or its folder is read-only: change its permissions",
+    apsw.BusyError: "another program holds it locked: try again, or find that program",
+    apsw.NotADBError: "the file is not an SQLite database: pass another path",
+    apsw.CorruptError: "the database is damaged: run `ax monitor doctor`",
+    apsw.IOError: "reading or writing the disk failed",
+}
+
+
+def _check_version(found: str) -> None:
+    version = tuple(int(part) for part in found.split("."))
+    if version < MIN_SQLITE_VERSION:
+        wanted = ".".join(map(str, MIN_SQLITE_VERSION))
+        raise ImportError(
+            f"ax-monitor needs SQLite {wanted} or newer, because older ones can corrupt a database "
+            f"in WAL mode; apsw brings {found}: upgrade apsw"
+        )
+
+
+_check_version(apsw.sqlite_lib_version())
+
+
+@contextlib.contextmanager
+def storage_errors(path: str, doing: str) -> Iterator[None]:
+    """Turn apsw's exceptions into StorageError: the one place where that happens."""
+    try:
+        yield
+    except apsw.Error as error:
+        raise translate(error, path, doing) from error
+
+
+def translate(error: apsw.Error, path: str, doing: str) -> StorageError:
+    """A StorageError that says what was being done, what went wrong, and what helps."""
+    hint = next((text for cls, text in _WHAT_TO_DO.items() if isinstance(error, cls)), None)
+    message = f"{doing} {path} failed: {error}" + (f"; {hint}" if hint else "")
+    return StorageError(message, retryable=isinstance(error, _RETRYABLE))
+
+
+def error_from_code(code: int, message: str) -> apsw.Error:
+    """The apsw exception for an extended result code."""
+    error = apsw.exception_for(code)
+    error.args = (message,)
+    return error
+
+
+def check_location(path: str) -> None:
+    """Explain what SQLite would only call "unable to open database file"."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if os.path.isdir(path):
+        raise StorageError(f"{path} is a folder: pass the path of a file in it")
+    if not os.path.isdir(folder):
+        raise StorageError(f"there is no folder {folder}: create it, or pass another path")
+    for place, mode in ((folder, os.X_OK), (path, os.R_OK)):
+        if os.path.exists(place) and not os.access(place, mode):
+            raise StorageError(f"no permission to open {place}: change its permissions, or pass another path")
+    if not os.path.exists(path) and not os.access(folder, os.W_OK):
+        raise StorageError(f"no permission to create {path}: change the folder's permissions, or pass another path")
+
+
+def open_writer(path: str, *, strict: bool = False, vfs: str | None = None) -> apsw.Connection:
+    """The read-write connection: WAL, no checkpoint inside COMMIT, triggers off.
+
+    Creates the file (mode 0600) if there is none. `strict` syncs every commit.
+    """
+    check_location(path)
+    with contextlib.suppress(FileExistsError, OSError):
+        # SQLite gives -wal and -shm the mode of the database. The file is new, so nobody in this
+        # process holds a lock on it that closing it could drop.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    connection = apsw.Connection(
+        path,
+        flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
+        vfs=vfs,
+    )
+    try:
+        connection.set_busy_timeout(OPEN_TIMEOUT_MS)
+        _restrict(connection)
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        _enter_wal_mode(connection)
+        connection.execute(f"PRAGMA synchronous={'FULL' if strict else 'NORMAL'}")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+        connection.execute("PRAGMA mmap_size=0")
+        connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def open_reader(path: str, *, vfs: str | None = None) -> apsw.Connection:
+    """A read-only connection. Never creates anything, never checkpoints."""
+    connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY, vfs=vfs)
+    try:
+        connection.set_busy_timeout(READER_BUSY_MS)
+        _restrict(connection)
+        connection.execute("PRAGMA query_only=ON")
+        connection.execute("PRAGMA mmap_size=0")
+        connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
+        connection.execute("PRAGMA temp_store=MEMORY")
+    except BaseException:
+        connection.close(True)
+        raise
+    return connection
+
+
+def _restrict(connection: apsw.Connection) -> None:
+    """Against hostile or damaged files (https://www.sqlite.org/security.html)."""
+    connection.config(apsw.SQLITE_DBCONFIG_DEFENSIVE, 1)
+    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)
+    connection.execute("PRAGMA cell_size_check=ON")
+
+
+def _enter_wal_mode(connection: apsw.Connection) -> None:
+    """Switch to WAL. The switch itself does not wait for other openers, so try again."""
+    deadline = time.monotonic() + OPEN_TIMEOUT_MS / 1000
+    while True:
+        try:
+            mode = connection.pragma("journal_mode", "wal")
+            if mode == "wal":
+                return
+            raise StorageError(f"{connection.filename} can't be put into WAL mode (it stays in {mode} mode)")
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.001, 0.02))

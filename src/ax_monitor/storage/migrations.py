@@ -1,0 +1,68 @@
+"""The schema's versions: numbered SQL files, applied in order, each in one transaction.
+
+`PRAGMA user_version` is the number of the last one applied. A file from a newer version can be read
+but not written.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import apsw
+
+from ax_monitor.errors import SchemaVersionError, StorageError
+from ax_monitor.storage.connection import APPLICATION_ID
+
+
+def _load() -> tuple[str, ...]:
+    folder = files("ax_monitor.storage") / "schema"
+    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    for number, name in enumerate(names, start=1):
+        if not name.startswith(f"{number:04}_"):
+            raise StorageError(f"migration {name} is out of order: number {number} is missing")
+    return tuple((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+MIGRATIONS = _load()
+SCHEMA_VERSION = len(MIGRATIONS)
+
+
+def schema_version(connection: apsw.Connection) -> int:
+    """The version of the open file; 0 for an empty one."""
+    return int(connection.pragma("user_version"))
+
+
+def check_readable(connection: apsw.Connection, path: str) -> None:
+    """Raise StorageError unless this is a database of ours."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        raise StorageError(f"{path} is not an ax-monitor database: pass another path")
+
+
+def migrate(connection: apsw.Connection, path: str) -> None:
+    """Bring the file to the newest version. Safe against others that do the same at once.
+
+    Raises:
+        SchemaVersionError: a newer ax-monitor wrote it.
+        StorageError: it is some other program's database.
+    """
+    while True:
+        # The version is read inside the transaction: another process may just have migrated.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            version = schema_version(connection)
+            if version > SCHEMA_VERSION:
+                raise SchemaVersionError(version, SCHEMA_VERSION)
+            if version == SCHEMA_VERSION:
+                check_readable(connection, path)
+                connection.execute("ROLLBACK")
+                return
+            if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+                raise StorageError(f"{path} belongs to another program: pass another path")
+            connection.execute(MIGRATIONS[version])
+            connection.execute(f"PRAGMA user_version={version + 1}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

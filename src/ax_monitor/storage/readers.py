@@ -1,0 +1,76 @@
+"""Read-only connections, one for each query that runs at the moment."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import apsw
+
+from ax_monitor.errors import StorageError
+from ax_monitor.storage.connection import check_location, open_reader, storage_errors
+from ax_monitor.storage.migrations import check_readable
+
+MAX_IDLE = 8  # connections kept open between queries
+
+
+class ReaderPool:
+    """Connections for queries: taken out for one query, put back after it.
+
+    Thread-safety: any number of threads; a connection is used by one at a time.
+    Raises StorageError if the file does not exist or is not one of ours; it is never created here.
+    """
+
+    def __init__(self, path: str, *, vfs: str | None = None) -> None:
+        self.path = path
+        self._vfs = vfs
+        self._lock = threading.Lock()
+        self._idle: list[apsw.Connection] = []
+        self._closed = False
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """One connection for the length of a `with` block."""
+        with self._lock:
+            if self._closed:
+                raise StorageError(f"{self.path} has been closed")
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._open()
+        try:
+            with storage_errors(self.path, "reading"):
+                yield connection
+        finally:
+            with self._lock:
+                keep = not self._closed and len(self._idle) < MAX_IDLE
+                if keep:
+                    self._idle.append(connection)
+            if not keep:
+                connection.close(True)
+
+    def _open(self) -> apsw.Connection:
+        check_location(self.path)
+        with storage_errors(self.path, "opening"):
+            connection = open_reader(self.path, vfs=self._vfs)
+        try:
+            with storage_errors(self.path, "reading"):
+                check_readable(connection, self.path)
+        except BaseException:
+            connection.close(True)
+            raise
+        return connection
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when its query ends. May be called twice."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close(True)
+
+    def forget(self) -> list[apsw.Connection]:
+        """In a forked child: give up the connections without touching them; they are returned."""
+        idle, self._idle = self._idle, []
+        self._lock = threading.Lock()
+        return idle

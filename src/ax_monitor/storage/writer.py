@@ -1,0 +1,179 @@
+"""The write connection and what the pump does with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import apsw
+
+from ax_monitor._native import BATCH_EXTENSION, BATCH_EXTENSION_ENTRY, BatchWriter, RecordRing
+from ax_monitor.errors import StorageError
+from ax_monitor.storage.connection import (
+    WRITER_BUSY_MS,
+    error_from_code,
+    open_writer,
+    storage_errors,
+    translate,
+)
+from ax_monitor.storage.migrations import migrate
+from ax_monitor.storage.records import KINDS, WRITE_BATCH
+
+CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
+RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
+RESTART_WAIT_MS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class WalState:
+    """What a checkpoint left: pages in the WAL, and how many of them are in the database too."""
+
+    pages: int
+    copied: int
+
+
+class Writer:
+    """The only connection that writes records.
+
+    Lifecycle: opening it creates and migrates the file; `close()`.
+    Thread-safety: one thread at a time (the pump's, or the one that closes).
+    Cost: one transaction a batch, without the GIL from BEGIN to COMMIT.
+
+    Raises:
+        StorageError: from every method; `retryable` says whether trying again can help.
+        SchemaVersionError: the file is from a newer version.
+    """
+
+    def __init__(self, path: str, *, strict: bool = False, vfs: str | None = None) -> None:
+        self.path = path
+        self._strict = strict
+        with storage_errors(path, "opening"):
+            self._connection = open_writer(path, strict=strict, vfs=vfs)
+        try:
+            with storage_errors(path, "preparing"):
+                migrate(self._connection, path)
+                self._batch = self._make_batch()
+                self._connection.set_busy_timeout(WRITER_BUSY_MS)
+        except BaseException:
+            self._connection.close(True)
+            raise
+
+    def _make_batch(self) -> BatchWriter:
+        connection = self._connection
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
+        try:
+            connection.load_extension(os.path.abspath(BATCH_EXTENSION), BATCH_EXTENSION_ENTRY)
+        finally:
+            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+        batch = BatchWriter(connection.sqlite3_pointer(), KINDS, WRITE_BATCH)
+        batch.persist_wal()
+        return batch
+
+    # -- batches -------------------------------------------------------------------------------
+
+    def write_claim(self, ring: RecordRing, first_seq: int = 0, last_seq: int = 2**64 - 1) -> int:
+        """Write the ring's claim, or a part of it, in one transaction; the number of records."""
+        self._batch.load_ring(ring, first_seq, last_seq)
+        return self._write()
+
+    def write_bytes(self, data: bytes, offsets: Sequence[int], ring_id: bytes, salt: int) -> int:
+        """Write records of a ring file's bytes in one transaction; the number of records."""
+        self._batch.load_bytes(data, offsets, ring_id, salt)
+        return self._write()
+
+    def _write(self) -> int:
+        failure = self._batch.write()
+        if failure is not None:
+            code, message, statement = failure
+            doing = "writing to" if 0 <= statement < len(WRITE_BATCH) else (
+                "starting to write to" if statement < 0 else "committing to"
+            )
+            raise translate(error_from_code(code, message), self.path, doing)
+        return self._batch.n_records
+
+    def last_seq(self, ring_id: bytes) -> int:
+        """Up to which record of this ring the database has everything; 0 if it has none."""
+        with storage_errors(self.path, "reading"):
+            row = self._connection.execute(
+                "SELECT last_seq FROM recorder_rings WHERE ring_id = ?", (ring_id,)
+            ).fetchone()
+        return row[0] if row else 0
+
+    def reject(self, ring_id: bytes, seq: int, record: bytes, error: str) -> None:
+        """Set a record aside that the database refuses, and count it as done."""
+        with storage_errors(self.path, "writing to"):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(
+                    "INSERT OR REPLACE INTO recorder_rejects(ring_id, ring_seq, rejected_at, error, "
+                    "record) VALUES (?, ?, unixepoch('subsec') * 1000, ?, ?)",
+                    (ring_id, seq, error, record),
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    # -- durability ----------------------------------------------------------------------------
+
+    def sync_next_commit(self, on: bool) -> None:
+        """Sync the next commits to the disk, or leave that to the next checkpoint."""
+        if not self._strict:
+            with storage_errors(self.path, "configuring"):
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if on else 'NORMAL'}")
+
+    def wal(self) -> WalState:
+        """How large the WAL is, without doing anything about it."""
+        with storage_errors(self.path, "reading"):
+            return WalState(*self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP))
+
+    def checkpoint(self, *, restart: bool = False) -> WalState:
+        """Copy the WAL back into the database, as far as readers allow (and sync both).
+
+        With `restart`, also wait a moment for readers, so that the WAL starts over.
+        """
+        mode = apsw.SQLITE_CHECKPOINT_RESTART if restart else apsw.SQLITE_CHECKPOINT_PASSIVE
+        try:
+            if restart:
+                self._connection.set_busy_timeout(RESTART_WAIT_MS)
+            return WalState(*self._connection.wal_checkpoint(mode=mode))
+        except apsw.BusyError:
+            return self.wal()  # a reader is in the way: the next one gets further
+        except apsw.Error as error:
+            raise translate(error, self.path, "checkpointing") from error
+        finally:
+            if restart:
+                self._connection.set_busy_timeout(WRITER_BUSY_MS)
+
+    def delete_logs(self, before_ms: int, limit: int) -> int:
+        """Delete at most `limit` of the oldest log records before a time; how many it were."""
+        with storage_errors(self.path, "writing to"):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                rows = connection.execute(
+                    "SELECT seq, message FROM log_records WHERE seq < ? << 12 ORDER BY seq LIMIT ?",
+                    (before_ms, limit),
+                ).fetchall()
+                if rows:
+                    connection.executemany(
+                        "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)", rows
+                    )
+                    connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
+                connection.execute("COMMIT")
+                return len(rows)
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Let go of the file. The WAL stays for the next opener."""
+        self._batch.close()
+        try:
+            self._connection.close(True)
+        except apsw.Error as error:
+            raise StorageError(f"closing {self.path} failed: {error}") from error
