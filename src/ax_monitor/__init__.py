@@ -1,0 +1,101 @@
+"""Observability for high-throughput Python engines: a flight recorder with a database behind it."""
+
+from ax_monitor._native import RecordContext
+from ax_monitor.config import StoreOptions
+from ax_monitor.context import current_context, use_context
+from ax_monitor.errors import (
+    AlertRuleError,
+    LogQueryError,
+    MonitorError,
+    SchemaVersionError,
+    SearchSyntaxError,
+    SearchTimeout,
+    StorageError,
+)
+from ax_monitor.model import (
+    Aggregation,
+    Alert,
+    AlertCondition,
+    AlertRule,
+    AlertSeverity,
+    AlertStatus,
+    HealthCheck,
+    HealthStatus,
+    LogEntry,
+    LogLevel,
+    LogPage,
+    LogQuery,
+    MetricAggregation,
+    MetricType,
+    Operator,
+    PerformanceMetric,
+    Span,
+    SpanEvent,
+    SpanKind,
+    SpanStatus,
+    SystemHealth,
+    TimeSeries,
+    TimeSeriesPoint,
+    Trace,
+    TraceStats,
+    WorkflowExecution,
+    WorkflowStats,
+    WorkflowStatus,
+    WorkflowStepExecution,
+)
+from ax_monitor.monitor import Monitor, open
+from ax_monitor.pipeline.stats import RecorderStats
+from ax_monitor.pipeline.store import Store
+from ax_monitor.services.logger import StructuredLogger
+from ax_monitor.storage.search import search_text
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Aggregation",
+    "Alert",
+    "AlertCondition",
+    "AlertRule",
+    "AlertRuleError",
+    "AlertSeverity",
+    "AlertStatus",
+    "HealthCheck",
+    "HealthStatus",
+    "LogEntry",
+    "LogLevel",
+    "LogPage",
+    "LogQuery",
+    "LogQueryError",
+    "MetricAggregation",
+    "MetricType",
+    "Monitor",
+    "MonitorError",
+    "Operator",
+    "PerformanceMetric",
+    "RecordContext",
+    "RecorderStats",
+    "SchemaVersionError",
+    "SearchSyntaxError",
+    "SearchTimeout",
+    "Span",
+    "SpanEvent",
+    "SpanKind",
+    "SpanStatus",
+    "StorageError",
+    "Store",
+    "StoreOptions",
+    "StructuredLogger",
+    "SystemHealth",
+    "TimeSeries",
+    "TimeSeriesPoint",
+    "Trace",
+    "TraceStats",
+    "WorkflowExecution",
+    "WorkflowStats",
+    "WorkflowStatus",
+    "WorkflowStepExecution",
+    "current_context",
+    "open",
+    "search_text",
+    "use_context",
+]

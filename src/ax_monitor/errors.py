@@ -17,6 +17,8 @@ argument a plain `TypeError`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 __all__ = [
     "AlertRuleError",
     "LogQueryError",
@@ -95,11 +97,19 @@ class StorageError(MonitorError):
         args: The message: what failed, and on which file.
         retryable: True if the same call may succeed later with nothing changed here (a full disk,
             a locked file), False (default) if it will not (a corrupt file, a missing folder).
+        kind: "locked" if another program holds the file, "record" if the database refuses what was
+            to be written and nothing else is wrong, else "other" (default).
     """
 
-    def __init__(self, *args: object, retryable: bool = False) -> None:
+    def __init__(
+        self,
+        *args: object,
+        retryable: bool = False,
+        kind: Literal["locked", "record", "other"] = "other",
+    ) -> None:
         super().__init__(*args)
         self.retryable = retryable
+        self.kind = kind
 
 
 class SchemaVersionError(StorageError):

@@ -25,6 +25,7 @@ from ax_monitor.interop.log_files import (
     read_log_file,
 )
 from ax_monitor.interop.log_files.record import MAX_LINE_CHARS, MAX_TEXT_BYTES
+from ax_monitor.interop.log_files.text import TextParser
 from ax_monitor.interop.log_files.text_format import Surroundings
 from ax_monitor.interop.log_files.text_formats import TEXT_FORMATS
 from ax_monitor.interop.log_files.times import end_of_year_ms, time_ms
@@ -481,6 +482,19 @@ def test_a_line_does_not_depend_on_the_lines_before_it(
         time_before = record.timestamp
 
 
+HEADS = st.sampled_from([line[:cut] for _, line, _ in EXAMPLES for cut in (24, 34, 50, 999)])
+
+
+@given(st.lists(st.tuples(HEADS, st.text(max_size=3), HEADS).map("".join), min_size=1))
+def test_the_parser_agrees_with_the_table(lines: list[str]) -> None:
+    """What the parser skips to be fast changes nothing: the first row that fits is taken."""
+    around = Surroundings("file", end_of_year_ms(2024))
+    parser = TextParser(around)
+    for line in lines:
+        records = (row.parse(line, around) for row in TEXT_FORMATS)
+        assert parser.parse(line) == next((record for record in records if record), None)
+
+
 @pytest.mark.parametrize("line", NOT_RECOGNISED)
 def test_other_lines_are_kept_as_plain_messages(line: str) -> None:
     """A line of no format is kept whole, as info, marked as not recognised."""
@@ -633,6 +647,12 @@ def test_a_stack_trace_alone_is_one_record() -> None:
         False,
     )
     assert record.stack_trace == JAVA_TRACE.partition("\n")[2]
+
+
+def test_only_a_stack_trace_ends_with_an_open_line() -> None:
+    """The `Name: text` line that ends a traceback is not looked for after other indented lines."""
+    records = parse("2024-01-02 10:11:12 SELECT", "  *", "Result: none")
+    assert [record.message for record in records] == ["SELECT", "Result: none"]
 
 
 def test_indented_lines_continue_a_recognised_record_only() -> None:
@@ -1030,7 +1050,7 @@ TEXT = "2024-01-02 10:11:12 ERROR größer\n\n2024-01-02 10:11:13 zweite\n\tZeil
 )
 def test_encodings_and_line_ends(tmp_path: Path, data: bytes) -> None:
     """UTF-8, UTF-16, byte order marks, CRLF, a missing last newline and gzip read alike."""
-    path = tmp_path / "app.2024.log.1"
+    path = tmp_path / "app.log.1"
     path.write_bytes(data)
     log_file = read_log_file(path)
     assert list(log_file) == [
@@ -1121,6 +1141,25 @@ def test_a_pipe_has_no_total(tmp_path: Path) -> None:
         assert [record.message for record in log_file] == ["größer", "zweite"]
     writer.join()
     assert (log_file.total_bytes, log_file.bytes_read) == (None, len(TEXT.encode()))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("app.log", "app"),
+        ("app.log.3.gz", "app"),
+        ("app-1.2.log", "app-1.2"),
+        ("syslog", "syslog"),
+        ("syslog.1", "syslog"),
+        ("messages-20240102.gz", "messages"),
+        ("worker-1", "worker-1"),
+        (".log", ".log"),
+    ],
+)
+def test_the_file_gives_the_source(tmp_path: Path, name: str, source: str) -> None:
+    """Records without a source of their own get the name of the file without its endings."""
+    (tmp_path / name).write_text("hello")
+    assert [record.source for record in read_log_file(tmp_path / name)] == [source]
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from ax_monitor._native.context cimport RecordContext, current_record_context
 from ax_monitor._native.encode cimport (
     ENCODED,
     NO_ROOM,
+    SENSITIVE,
     Encoder,
     write_json,
     write_text,
@@ -29,6 +30,7 @@ cdef enum:
     WARN = 13
     ERROR = 17
     FATAL = 21
+    REDACT_ALL = 2          # LogSettings.redact
 
 
 cdef class LogSettings:
@@ -36,12 +38,12 @@ cdef class LogSettings:
 
     cdef public int min_severity    # calls below it return at once
     cdef public int policy          # overflow: 0 block, 1 drop newest, 2 drop oldest
-    cdef public bint redact         # look for secrets
+    cdef public int redact          # 0: nothing, 1: what looks like a secret, 2: every record
     cdef public bint listening      # somebody listens to `log` events
     cdef readonly object simplify   # (message, ids, metadata, stack_trace, status) -> the same, plain
     cdef readonly object publish    # (record bytes) -> None
 
-    def __init__(self, *, simplify, publish, int min_severity=INFO, int policy=0, bint redact=True):
+    def __init__(self, *, simplify, publish, int min_severity=INFO, int policy=0, int redact=1):
         self.simplify = simplify
         self.publish = publish
         self.min_severity = min_severity
@@ -179,10 +181,14 @@ cdef class LogChannel:
         if self._metadata is not None:
             metadata = self._metadata if metadata is None else {**self._metadata, **dict(metadata)}
         when = realtime_ns() if timestamp_ns is None else timestamp_ns
-        status = self._write(severity, when, message, source, execution_id, trace_id, span_id,
-                             tenant_id, user_id, metadata, stack_trace, self._settings.redact)
-        if status > NO_ROOM:
-            # Slow path: a value that only Python can convert, a secret, or too much of it
+        if self._settings.redact == REDACT_ALL:
+            status = SENSITIVE
+        else:
+            status = self._write(severity, when, message, source, execution_id, trace_id, span_id,
+                                 tenant_id, user_id, metadata, stack_trace, self._settings.redact)
+        while status > NO_ROOM:
+            # Slow path: a value that only Python can convert, a secret, or too much of it. What
+            # comes back is plain, so this ends: at the latest with shortened metadata.
             ids = (source, execution_id, trace_id, span_id, tenant_id, user_id)
             message, ids, metadata, stack_trace = self._settings.simplify(
                 message, ids, metadata, stack_trace, status)

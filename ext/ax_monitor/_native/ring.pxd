@@ -45,6 +45,7 @@ cdef class RecordRing:
     cdef uint32_t _claim_end            # … and how far
     cdef uint64_t _claim_seq            # the last record of the claim
     cdef bint _claimed
+    cdef bint _shut                     # no more records
     cdef uint64_t _wake_seq             # the pump wants to be woken at this record
     cdef int _wake_fd
     cdef object _on_full                # callable(policy, priority) -> bool: try again?

@@ -14,6 +14,7 @@ begin() and publish() no Python code runs and the GIL is not released.
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport read, write
@@ -157,6 +158,7 @@ cdef class RecordRing:
             self._n_free += 1
         self._n_sealed = 0
         self._claimed = False
+        self._shut = False
         self.seq = 0
         self.released_seq = 0
         self.dropped_oldest = 0
@@ -179,6 +181,11 @@ cdef class RecordRing:
             PyBuffer_Release(&self._view)
             self._buffer = None
 
+    def shut(self):
+        """Take no more records, while what is here is drained: from now on `on_full` is asked."""
+        self._shut = True
+        self._limit = self._at
+
     @property
     def attached(self) -> bool:
         return self._base != NULL
@@ -194,7 +201,7 @@ cdef class RecordRing:
         self._last = NULL
         self._writing.read_seq = self.seq + 1
         self._at = self._base + <size_t> index * self._segment_bytes
-        self._limit = self._at + self._segment_bytes
+        self._limit = self._at + (0 if self._shut else self._segment_bytes)
         ax_store_release32(<uint32_t *> self._at, 0)
 
     # -- appending -----------------------------------------------------------------------------
@@ -258,9 +265,9 @@ cdef class RecordRing:
     cdef int make_room(self, int policy, bint priority) except -1:
         """A fresh segment to write, 1; or 0: the record is to be dropped (it is counted)."""
         while True:
-            if self._base != NULL and self._next_segment(priority):
+            if self._base != NULL and not self._shut and self._next_segment(priority):
                 return 1
-            if self._base != NULL and policy == DROP_OLDEST and self._drop_oldest():
+            if self._base != NULL and not self._shut and policy == DROP_OLDEST and self._drop_oldest():
                 continue
             if not self._on_full(policy, priority):
                 return 0
@@ -368,9 +375,19 @@ cdef class RecordRing:
         return ready > 0
 
     @property
-    def pending(self) -> int:
-        """Records that are appended but not released (nor dropped as oldest)."""
-        return self.seq - self.released_seq
+    def held(self) -> int:
+        """Records in the ring: appended, and neither released nor dropped as the oldest."""
+        cdef uint64_t total = 0
+        cdef uint32_t i
+        if self._base == NULL:
+            return 0
+        for i in range(self._n_sealed):
+            total += self._sealed[i].end_seq + 1 - self._sealed[i].read_seq
+        return total + self.seq + 1 - self._writing.read_seq
+
+    def has_room(self, bint priority) -> bool:
+        """Is there a segment for the next record? The last one is kept for priority records."""
+        return self._base != NULL and self._n_free > <uint32_t> (0 if priority else 1)
 
     @property
     def capacity_bytes(self) -> int:
@@ -425,6 +442,25 @@ cdef class RecordRing:
         self._claim_seq = self.seq
         self._claimed = True
         return True
+
+    @property
+    def claimed_seq(self) -> int:
+        """The last record of the claim."""
+        return self._claim_seq
+
+    def claimed_record(self, uint64_t seq) -> bytes:
+        """The bytes of one record of the claim."""
+        cdef uint32_t i
+        cdef const char *at
+        cdef const RecordHeader *record
+        for i in range(self._n_claim if self._claimed else 0):
+            at = self._claim[i].begin
+            while at < self._claim[i].end:
+                record = <const RecordHeader *> at
+                if record.seq == seq:
+                    return at[:record.length]
+                at += record.length
+        raise LookupError(f"record {seq} is not part of the claim")
 
     def unclaim(self):
         """The claim was not written: everything stays where it is."""
@@ -492,6 +528,11 @@ cdef int write_scalar(Encoder *out, object value, uint32_t *field) except -1:
     if out.status == ENCODED:
         field[0] = (kind << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
     return 0
+
+
+def keep_forever(obj):
+    """Never free `obj`: for what a forked child inherits and must not close."""
+    Py_INCREF(obj)
 
 
 # -- reading records back ------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from ax_monitor._native.ring import (
     RING_SEGMENT_MIN_BYTES,
     RecordRing,
     decode_record,
+    keep_forever,
     read_ring,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "encode_text",
     "is_sensitive",
     "is_sensitive_key",
+    "keep_forever",
     "new_id",
     "new_span_id",
     "new_trace_id",

@@ -7,7 +7,7 @@ record as JSON data.
 
 from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule
 from ax_monitor.model.health import HealthCheck, SystemHealth
-from ax_monitor.model.logs import LogEntry, LogQuery
+from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.metrics import (
     MetricAggregation,
     MetricType,
@@ -41,6 +41,7 @@ __all__ = [
     "HealthStatus",
     "LogEntry",
     "LogLevel",
+    "LogPage",
     "LogQuery",
     "MetricAggregation",
     "MetricType",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from ax_monitor.model._check import is_finite, is_int64, shown
 from ax_monitor.model._record import Record
 from ax_monitor.model.vocabulary import LogLevel
 
-__all__ = ["LogEntry", "LogQuery"]
+__all__ = ["LogEntry", "LogPage", "LogQuery"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,3 +165,16 @@ def _metadata(value: object) -> dict[str, Any]:
             "a string, a finite number, a bool or None",
         )
     return dict(value)
+
+
+class LogPage(list[LogEntry]):
+    """The entries that a query found, a list, and where the next page begins.
+
+    Args:
+        entries: The entries, in the order asked for.
+        next_cursor: Pass it as `cursor` for what follows; None if there is no more.
+    """
+
+    def __init__(self, entries: Iterable[LogEntry] = (), next_cursor: str | None = None) -> None:
+        super().__init__(entries)
+        self.next_cursor = next_cursor

@@ -10,6 +10,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from typing import Literal
 
 import apsw
 
@@ -73,7 +74,15 @@ def translate(error: apsw.Error, path: str, doing: str) -> StorageError:
     """A StorageError that says what was being done, what went wrong, and what helps."""
     hint = next((text for cls, text in _WHAT_TO_DO.items() if isinstance(error, cls)), None)
     message = f"{doing} {path} failed: {error}" + (f"; {hint}" if hint else "")
-    return StorageError(message, retryable=isinstance(error, _RETRYABLE))
+    return StorageError(message, retryable=isinstance(error, _RETRYABLE), kind=_kind(error))
+
+
+def _kind(error: apsw.Error) -> Literal["locked", "record", "other"]:
+    if isinstance(error, (apsw.BusyError, apsw.LockedError)):
+        return "locked"
+    if isinstance(error, (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError)):
+        return "record"
+    return "other"
 
 
 def error_from_code(code: int, message: str) -> apsw.Error:

@@ -92,6 +92,11 @@ class Writer:
             raise translate(error_from_code(code, message), self.path, doing)
         return self._batch.n_records
 
+    @property
+    def n_loaded(self) -> int:
+        """Records in the batch that was written last, or tried to."""
+        return self._batch.n_records
+
     def last_seq(self, ring_id: bytes) -> int:
         """Up to which record of this ring the database has everything; 0 if it has none."""
         with storage_errors(self.path, "reading"):

@@ -36,21 +36,27 @@ class StackTrace:
         self._bytes = 0 if text is None else len(text.encode())
         self._full = False
         self._indented = indented
-        self._open = False  # the last line was an indented one
+        self._traced = False  # a stack line was among the lines
+        self._open = False  # the last line was an indented one of a stack trace
 
-    def accepts(self, line: str) -> bool:
-        """Whether `line`, which no format fits, continues the record."""
-        if line[0].isspace() and (self._indented or self._lines):
-            return True
-        return bool(_STACK_LINE.match(line) or (self._open and _LAST_LINE.match(line)))
+    def take(self, line: str) -> bool:
+        """Adds `line`, which no format fits, if it continues the record; tells whether it does.
 
-    def append(self, line: str) -> None:
-        """Adds a line; beyond the limit, lines are measured and dropped."""
+        Beyond the limit, lines are measured and dropped.
+        """
+        indented = line[0].isspace()
+        if _STACK_LINE.match(line):
+            self._traced = True
+        elif not (indented and (self._indented or self._lines)) and not (
+            self._open and _LAST_LINE.match(line)
+        ):
+            return False
+        self._open = indented and self._traced
         self._bytes += len(line.encode()) + bool(self._lines)  # the newline before it
         if not self._full:
             self._lines.append(line)
             self._full = self._bytes > MAX_TEXT_BYTES
-        self._open = line[0].isspace()
+        return True
 
     def attach_to(self, record: ParsedLine) -> ParsedLine:
         """`record` with the lines as its stack trace, cut and marked if they are too long."""

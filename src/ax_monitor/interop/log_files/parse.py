@@ -145,8 +145,7 @@ def _assemble(
             record = parse(_COLOUR.sub("", line) or line)
         if record is None and held is not None:
             stack = stack or StackTrace(held.stack_trace, indented=indented and held.recognised)
-            if stack.accepts(line):
-                stack.append(line)
+            if stack.take(line):
                 continue
         if record is None:
             record = ParsedLine(time_ms, "info", line, around.source, recognised=False)

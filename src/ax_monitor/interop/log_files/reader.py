@@ -25,7 +25,9 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_NAME_ENDINGS = re.compile(r"(?:\.(?:log|txt|json|jsonl|ndjson|gz|\d{1,8}))+$")
+_NAME_ENDINGS = re.compile(
+    r"(?:\.(?:log|txt|out|err|json|jsonl|ndjson))?(?:\.\d{1,8}|-\d{8})?(?:\.gz)?$"
+)
 
 
 def read_log_file(

@@ -16,25 +16,29 @@ from ax_monitor.interop.log_files.times import (
 )
 
 _COMMON_WORDS = (
-    "trace|debug|verbose|info|information|notice|warn|warning|err|error|severe|fail|crit|critical|"
-    "fatal|emerg|alert|panic"
-)
-_ALL_WORDS = "|".join(word for word in LEVELS if len(word) > 1 and word.islower())
+    "TRACE", "DEBUG", "VERBOSE", "INFO", "INFORMATION", "NOTICE", "WARN", "WARNING", "ERR", "ERROR",
+    "SEVERE", "FAIL", "CRIT", "CRITICAL", "FATAL", "EMERG", "ALERT", "PANIC",
+)  # fmt: skip
 
-LEVEL_WORDS = _COMMON_WORDS.upper()
+LEVEL_WORDS = "|".join(_COMMON_WORDS)
 """Alternatives of the level words that are read as a level even without brackets or a colon."""
-
-LEVEL_HEAD = (
-    rf"(?:\[ *(?P<boxed>(?i:{_ALL_WORDS})|[TDIWEFC]) *\]:?"
-    rf"|(?P<marked>{_ALL_WORDS.upper()}|(?i:{_COMMON_WORDS})):"
-    rf"|(?P<bare>{LEVEL_WORDS}))(?:\s+(?:[-|] +)?|$)"
-)
-"""A level before a message: `[error]`, `[W]`; `LOG:`, `Warning:`; `ERROR`, `INFO -`."""
 
 QUOTED = r'[^"\\]*(?:\\.[^"\\]*)*'
 """What stands between two quotation marks, with backslash escapes."""
 
-_LEVEL_HEAD = re.compile(LEVEL_HEAD, re.ASCII)
+# A level before a message: "[error]", "[W]"; "LOG:", "Warning:"; "ERROR", "INFO -". The plainer
+# the word stands, the plainer it must be a level: "error opening x" and "Note: x" are prose.
+_LEVEL = re.compile(
+    r"(?:\[ *(?P<boxed>[A-Za-z]+\d?) *\]:?|(?P<marked>[A-Za-z]+\d?):|(?P<bare>[A-Z]+))"
+    r"(?:\s+(?:[-|] +)?|$)",
+    re.ASCII,
+)
+_CONTEXT = re.compile(r"\[?(?P<pid>\d{1,10})\]?:? +|\[(?P<context>[^\]]*)\] +", re.ASCII)
+_BARE = {word: LEVELS[word] for word in _COMMON_WORDS}
+_MARKED = {word: level for word, level in LEVELS.items() if len(word) > 1 and word.isupper()}
+_MARKED |= {s: LEVELS[s] for word in _COMMON_WORDS for s in (word.lower(), word.capitalize())}
+_BOXED = {word: level for word, level in LEVELS.items() if len(word) > 1 or word in "TDIWEFC"}
+
 _ELEMENT = re.compile(rf'\[([^\s\]"=]+)((?: [^\s\]"=]+="{QUOTED}")*)\]')
 _PARAMETER = re.compile(rf' ([^\s\]"=]+)="({QUOTED})"')
 _ESCAPED = re.compile(r'\\(["\\\]])')
@@ -85,17 +89,39 @@ def klog_clock(m: Match, around: Surroundings) -> int | None:
     return None if when is None else when + int(fraction[:3])
 
 
-def _level_in(match: Match | None) -> str:
-    word = match and (match["boxed"] or match["marked"] or match["bare"])
-    return LEVELS[word.lower()] if word else "info"
+def _level_at(line: str, start: int) -> tuple[str | None, int]:
+    """The level that `line` has at `start`, and where what follows it begins."""
+    match = _LEVEL.match(line, start)
+    if match is None:
+        return None, start
+    boxed, marked, bare = match.groups()
+    level = _BOXED.get(boxed) if boxed else _MARKED.get(marked) if marked else _BARE.get(bare)
+    return level, match.end() if level else start
 
 
-def general(
+def general(m: Match, around: Surroundings, when: int | None, metadata: Metadata) -> ParsedLine:
+    """The record of a line with a time and perhaps a level, or a pid or a context and a level."""
+    line, start = m.string, m.end()
+    level, end = _level_at(line, start)
+    if level is None and (context := _CONTEXT.match(line, start)):
+        level, end = _level_at(line, context.end())
+        if level is None:
+            end = start
+        elif pid := context["pid"]:
+            metadata["pid"] = int(pid)
+        else:
+            metadata["context"] = context["context"]
+    return ParsedLine(when, level or "info", line[end:], around.source, metadata=metadata or None)
+
+
+def levelled(
     m: Match, around: Surroundings, when: int | None, metadata: Metadata
 ) -> ParsedLine | None:
-    """The record of a line with a time, a level or both, and nothing more that is known."""
-    message = m.string[m.end() :]
-    return ParsedLine(when, _level_in(m), message, around.source, metadata=metadata or None)
+    """The record of a line that begins with a level and has no time."""
+    level, end = _level_at(m.string, 0)
+    if level is None:
+        return None
+    return ParsedLine(when, level, m.string[end:], around.source)
 
 
 def openstack(m: Match, _: Surroundings, when: int | None, metadata: Metadata) -> ParsedLine | None:
@@ -119,7 +145,7 @@ def syslog(
         level = SYSLOG_LEVELS[severity]
         metadata["facility"] = _FACILITIES[facility]
     else:
-        level = _level_in(_LEVEL_HEAD.match(m.string, m.end()))
+        level = _level_at(m.string, m.end())[0] or "info"
     source = m["source"] if m["source"] not in (None, "-") else around.source
     return ParsedLine(when, level, m.string[m.end() :], source, metadata=metadata or None)
 

@@ -58,6 +58,7 @@ class TextFormat:
     Attributes:
         name: How the format is called in tests and documents.
         pattern: Matches the head of a line, up to the message, in ASCII and linear time.
+        starts: The characters that a line can start with, to try fewer rows; empty: any.
         clock: Milliseconds since the epoch of a match. When it is `None` (no such day, no year
             known), the text of the group `time` goes into the metadata.
         make: Makes the record; `None` when the line only looked like this format.
@@ -66,6 +67,7 @@ class TextFormat:
 
     name: str
     pattern: re.Pattern[str]
+    starts: str
     clock: Clock | None
     make: Make = by_names
     general: bool = False

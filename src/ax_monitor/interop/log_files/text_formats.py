@@ -8,11 +8,15 @@ ambiguous part, so that a match takes time linear in the line.
 from __future__ import annotations
 
 import re
+from string import ascii_letters, ascii_uppercase, digits
 
 from ax_monitor.interop.log_files import text_builders as build
-from ax_monitor.interop.log_files.text_builders import LEVEL_HEAD, LEVEL_WORDS, QUOTED
+from ax_monitor.interop.log_files.text_builders import LEVEL_WORDS, QUOTED
 from ax_monitor.interop.log_files.text_format import Clock, Make, TextFormat, by_names
 from ax_monitor.interop.log_files.times import ISO, MONTH
+
+TIME = rf"\[?{ISO}\]?"
+"""How the pattern of every row that begins with an ISO date begins."""
 
 _LEVEL = r"(?P<level>[A-Za-z]+)"
 _NO_LEVEL = rf"(?!(?:{LEVEL_WORDS})\b)"
@@ -23,50 +27,56 @@ _PRIORITY = r"<(?P<priority>\d{1,3})>"
 
 
 def _row(
-    name: str, pattern: str, clock: Clock | None, make: Make = by_names, *, general: bool = False
+    name: str,
+    pattern: str,
+    clock: Clock | None,
+    make: Make = by_names,
+    *,
+    starts: str = "[" + digits,
+    general: bool = False,
 ) -> TextFormat:
-    return TextFormat(name, re.compile(pattern, re.ASCII), clock, make, general)
+    return TextFormat(name, re.compile(pattern, re.ASCII), starts, clock, make, general)
 
 
 TEXT_FORMATS: tuple[TextFormat, ...] = (
     _row(
         "log4j",  # also Rust's tracing, and Python's "%(asctime)s [%(levelname)s] %(name)s: …"
-        rf"\[?{ISO}\]? +\[?{_LEVEL} *\]? +(?:\[(?P<thread>[^\]]*)\] +|(?![A-Z][a-z]*:))"
+        rf"{TIME} +\[?{_LEVEL} *\]? +(?:\[(?P<thread>[^\]]*)\] +|(?![A-Z][a-z]*:))"
         r"(?P<source>[A-Za-z_][\w.$:/#@<>-]*):(?: |$)",
         build.iso,
     ),
     _row(
         "log4j-dash",
-        rf"{ISO} +{_LEVEL} +(?:\[(?P<thread>[^\]]*)\] +)?(?P<source>\w+(?:\.[\w$]+)+) - ",
+        rf"{TIME} +{_LEVEL} +(?:\[(?P<thread>[^\]]*)\] +)?(?P<source>\w+(?:\.[\w$]+)+) - ",
         build.iso,
     ),
-    _row("logback", rf"{ISO} +\[(?P<thread>[^\]]*)\] +{_LEVEL} +(?P<source>\S+) +- ?", build.iso),
+    _row("logback", rf"{TIME} +\[(?P<thread>[^\]]*)\] +{_LEVEL} +(?P<source>\S+) +- ?", build.iso),
     _row(
         "spring",
-        rf"{ISO} +{_LEVEL} +(?P<pid>\d+) --- (?:\[(?P<application>[^\]]*)\] )?"
+        rf"{TIME} +{_LEVEL} +(?P<pid>\d+) --- (?:\[(?P<application>[^\]]*)\] )?"
         r"\[ *(?P<thread>[^\]]*)\] (?P<source>\S+) *: ?",
         build.iso,
     ),
     _row(
         "zookeeper",
-        rf"{ISO} (?:\[myid:(?P<myid>\d*)\] )?- {_LEVEL} +"
+        rf"{TIME} (?:\[myid:(?P<myid>\d*)\] )?- {_LEVEL} +"
         r"\[(?P<thread>.*?):(?P<source>[\w.$]+)@(?P<line>-?\d+)\] - ?",
         build.iso,
     ),
-    _row("python", rf"{ISO} - (?P<source>\S+) - {_LEVEL} - ", build.iso),
+    _row("python", rf"{TIME} - (?P<source>\S+) - {_LEVEL} - ", build.iso),
     _row(
         "python-spaced",
-        rf"{ISO} {_NO_LEVEL}(?P<source>[A-Za-z_][\w.]*) +(?P<level>{LEVEL_WORDS}):? +",
+        rf"{TIME} {_NO_LEVEL}(?P<source>[A-Za-z_][\w.]*) +(?P<level>{LEVEL_WORDS}):? +",
         build.iso,
     ),
-    _row("python-basic", r"(?P<level>[A-Z]+):(?P<source>[\w.-]+):", None),
+    _row("python-basic", r"(?P<level>[A-Z]+):(?P<source>[\w.-]+):", None, starts=ascii_uppercase),
     _row(
         "loguru",
-        rf"{ISO} \| {_LEVEL} *\| (?P<source>[^\s|:]+):(?P<function>[^\s|:]+):(?P<line>\d+) - ",
+        rf"{TIME} \| {_LEVEL} *\| (?P<source>[^\s|:]+):(?P<function>[^\s|:]+):(?P<line>\d+) - ",
         build.iso,
     ),
-    _row("flask", rf"\[{ISO}\] {_LEVEL} in (?P<source>\S+): ", build.iso),
-    _row("celery", rf"\[{ISO}: (?P<source>){_LEVEL}/(?P<process>[^\]]+)\] ", build.iso),
+    _row("flask", rf"{TIME} {_LEVEL} in (?P<source>\S+): ", build.iso),
+    _row("celery", rf"\[{ISO}: (?P<source>){_LEVEL}/(?P<process>[^\]]+)\] ", build.iso, starts="["),
     _row(
         "openstack",
         rf"(?:(?P<file>\S+) )?{ISO} (?P<pid>\d+) {_LEVEL} (?P<source>\S+) "
@@ -74,6 +84,7 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         r"(?: (?P<domain>[^\s\]]+) (?P<user_domain>[^\s\]]+) (?P<project_domain>[^\s\]]+))?)?\] ?",
         build.iso,
         build.openstack,
+        starts="",
     ),
     _row(
         "hdfs",
@@ -91,6 +102,7 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         r"(?:\.(?P<fraction>\d+))? (?P<year>\d{4}))\] \[(?:(?P<source>[\w-]*):)?(?P<level>[a-z]+)"
         r"\d?\] ?(?:\[pid (?P<pid>\d+)(?::tid (?P<tid>\d+))?\] )?(?:\[client (?P<client>[^\]]+)\] )?",
         build.ctime,
+        starts="[",
     ),
     _row(
         "access",
@@ -100,6 +112,7 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         rf'(?: "(?P<referer>{QUOTED})" "(?P<user_agent>{QUOTED})")?(?: (?P<extra>.*))?',
         build.access_clock,
         build.access,
+        starts="",
     ),
     _row(
         "rfc5424",
@@ -108,12 +121,14 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         r"(?: \ufeff?|$)",
         build.iso,
         build.rfc5424,
+        starts="<",
     ),
     _row(
         "syslog",
         rf"(?:{_PRIORITY})?{_YEARLESS} (?P<host>\S+) (?:{_TAG})?",
         build.yearless,
         build.syslog,
+        starts="<" + ascii_uppercase,
     ),
     _row(
         "syslog-iso",  # rsyslog's RSYSLOG_FileFormat, known by its six digits and its offset
@@ -121,6 +136,7 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         rf"{_NO_LEVEL}{_TAG}",
         build.iso,
         build.syslog,
+        starts="<" + digits,
     ),
     _row(
         "klog",
@@ -128,23 +144,29 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         rf"{_CLOCK}\.(?P<fraction>\d{{6}})) +(?P<tid>\d+) "
         r"(?P<source>[^\s:\]]+):(?P<line>\d+)\] ?",
         build.klog_clock,
+        starts="IWEF",
     ),
     _row(
         "dated",
-        rf"\[?{ISO}(?:\]?[:,]? +(?:[-|] +)?|\]|\||$)"
-        r"(?:(?:\[?(?P<pid>\d{1,10})\]?:? +|\[(?P<context>[^\]]*)\] +)?" + LEVEL_HEAD + ")?",
+        rf"\[?{ISO}(?:\]?[:,]? +(?:[-|] +)?|\]|\||$)",
         build.iso,
         build.general,
         general=True,
     ),
     _row(
         "epoch",
-        r"\[?(?P<time>[1-4]\d{9}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)(?:\]?[:,]? +(?:[-|] +)?|\]|$)"
-        rf"(?:{LEVEL_HEAD})?",
+        r"\[?(?P<time>[1-4]\d{9}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)(?:\]?[:,]? +(?:[-|] +)?|\]|$)",
         build.epoch,
         build.general,
         general=True,
     ),
-    _row("levelled", LEVEL_HEAD, None, build.general, general=True),
+    _row(
+        "levelled",
+        r"(?=[A-Za-z\[])",
+        None,
+        build.levelled,
+        starts="[" + ascii_letters,
+        general=True,
+    ),
 )
 """Every text format: specific rows first, then the general ones."""

@@ -22,8 +22,8 @@ _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, start=1)}
 
 MONTH = f"(?:{'|'.join(_MONTH_NAMES)})"
 ISO = (
-    r"(?P<time>\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d+))?"
-    r"(?:(?: ?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)|(?P<hours>[+-]\d\d))(?!\w))?"
+    r"(?>(?P<time>\d{4}[-/]\d\d[-/]\d\d[Tt ]\d\d:\d\d:\d\d)(?:[.,](?P<fraction>\d+))?"
+    r"(?:(?: ?(?P<zone>[Zz]|UTC|GMT|[+-]\d\d:?\d\d)|(?P<hours>[+-]\d\d))(?!\w))?)"
 )
 """Pattern of a date and time; its four groups are the arguments of `iso_ms`."""
 

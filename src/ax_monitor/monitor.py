@@ -1,0 +1,67 @@
+"""`open()`: the services of one database, wired together."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ax_monitor.events import Events
+from ax_monitor.pipeline.store import Store
+from ax_monitor.services.logger import StructuredLogger
+
+
+class Monitor:
+    """All services on one store.
+
+    Lifecycle: a context manager, or `close()`.
+    Thread-safety: any thread.
+
+    Args:
+        path: The database (default: `AX_MONITOR_DB`, else `.ax/monitor.db`).
+        logger_options: Keyword arguments of `StructuredLogger`.
+        store_options: Fields of `StoreOptions`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        logger_options: dict[str, Any] | None = None,
+        **store_options: Any,
+    ) -> None:
+        self.store = Store(path, **store_options)
+        self.logger = StructuredLogger(self.store, **(logger_options or {}))
+
+    @property
+    def events(self) -> Events:
+        """What happens in any of the services."""
+        return self.store.events
+
+    def flush(self) -> bool:
+        """Wait until everything recorded before is in the database."""
+        return self.store.flush()
+
+    def close(self) -> None:
+        """Write what is pending and let go of the file; at most about 5 s. May be called twice."""
+        self.store.close()
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Monitor on {self.store!r}>"
+
+
+def open(path: str | os.PathLike[str] | None = None, **options: Any) -> Monitor:  # noqa: A001
+    """Open a database with all services; see `Monitor`.
+
+    >>> import os, tempfile
+    >>> with open(os.path.join(tempfile.mkdtemp(), "monitor.db")) as monitor:
+    ...     monitor.logger.info("hello", "example")
+    ...     len(monitor.logger.query_logs(search="hello"))
+    1
+    """
+    return Monitor(path, **options)

@@ -1,0 +1,397 @@
+"""The pump: the one thread that writes the ring to the database.
+
+It sleeps until `buffer_size` records wait, the flush interval is over, an error was logged, or
+somebody flushes. Then it takes everything that is pending as one batch. Between batches it pauses
+for `LINGER_MS`, so that under load batches are large, and does the housekeeping: checkpoints, the
+rings of dead processes, the report of dropped records.
+
+This file owns everything about threads: starting, stopping, forking, the exit of the interpreter.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ax_monitor.clock import SYSTEM_CLOCK, Clock
+from ax_monitor.config import StoreOptions
+from ax_monitor.errors import StorageError
+from ax_monitor.events import Events
+from ax_monitor.pipeline.failpoints import failpoint
+from ax_monitor.pipeline.recorder import Recorder
+from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
+
+LINGER_MS: Final = 20  # pause between two batches under load
+ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
+SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
+RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
+RETRY_MAX_S: Final = 2.0  # … up to this
+CLOSE_S: Final = 4.5  # close() gives the last batch so long
+REPORT_S: Final = 60.0  # how often the same trouble is written to stderr, at most
+FLUSH_S: Final = 30.0
+DELETE_ROWS: Final = 500  # a transaction: well under 50 ms
+
+
+class Pump:
+    """Writes what the recorder holds.
+
+    Lifecycle: `start()`; `close()`, or the interpreter's exit (`drain_at_exit`).
+    Thread-safety: any thread may flush and close.
+
+    Args:
+        recorder: Where the records are.
+        writer: The write connection; None if it could not be opened yet (tried again).
+        open_writer: Makes a new one.
+        events: Gets `flush_error` and `log.dropped`.
+        log_drops: Records a warning about dropped records: `(dropped by reason) -> None`.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        writer: Writer | None,
+        open_writer: Callable[[], Writer],
+        *,
+        database: str,
+        options: StoreOptions,
+        events: Events,
+        log_drops: Callable[[dict[str, int]], None],
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._recorder = recorder
+        self._ring = recorder.ring
+        self._writer = writer
+        self._open_writer = open_writer
+        self._database = database
+        self._options = options
+        self._events = events
+        self._log_drops = log_drops
+        self._clock = clock
+        self.buffer_size = 1000
+        self.flush_interval_ms = 5000
+        self.stored = 0
+        self.rejected = 0
+        self.recovered = 0
+        self.damaged = 0
+        self.batches = 0
+        self.flush_errors = 0
+        self.last_error: str | None = None
+        self._inline = False
+        self._reset()
+
+    def _reset(self) -> None:
+        """State of a pump that has no thread yet; also that of a forked child."""
+        self._condition = threading.Condition()
+        self._drain_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._flushing = 0
+        self._attempts = 0  # finished rounds of work, good or bad
+        self._adopted = False  # the rings of dead processes have been looked at once
+        self._next_adoption = 0.0
+        self._last_sync = self._clock.monotonic()
+        self._unsynced = False
+        self._last_drain = self._clock.monotonic()
+        self._retry_s = 0.0
+        self._next_try = 0.0
+        self._drops_reported = 0
+        self._last_drop_report = self._clock.monotonic()
+        self._last_stderr = float("-inf")
+
+    # -- the thread -------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread, if there is none."""
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name="ax-monitor-pump", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        self._recorder.pump_thread = threading.get_ident()
+        while not self._stopping:
+            self._sleep()
+            with self._drain_lock:
+                self._work()
+        with self._condition:
+            self._condition.notify_all()
+
+    def _sleep(self) -> None:
+        """Until there is something to do."""
+        if not self._adopted or self._flushing or self._stopping:
+            return
+        if self._retry_s:
+            self._wait(max(0.0, self._next_try - self._clock.monotonic()))
+            return
+        if self._ring.seq > self._ring.released_seq:
+            # Records came in while the last batch was written: let a batch gather.
+            self._wait(LINGER_MS / 1000)
+            if self._flushing or self._stopping:
+                return
+        if self._ring.arm(self.buffer_size):
+            now = self._clock.monotonic()
+            due = self._last_drain + self.flush_interval_ms / 1000
+            if self._unsynced:
+                due = min(due, self._last_sync + SYNC_S)
+            self._wait(min(max(0.0, due - now), ADOPT_S))
+
+    def _wait(self, seconds: float) -> None:
+        self._ring.wait(self._recorder.wake_fd, int(seconds * 1000) + (seconds > 0))
+
+    # -- one round of work --------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        """Write what is pending; everything that can go wrong with that ends here."""
+        try:
+            self._drain()
+        except StorageError as error:
+            self._failed(error)
+        except Exception as error:  # a defect of ours must not end the thread
+            self._failed(StorageError(f"{type(error).__name__}: {error}", retryable=True))
+        else:
+            self._retry_s = 0.0
+            self.last_error = None
+        self._report_drops()
+        with self._condition:
+            self._attempts += 1
+            self._condition.notify_all()
+
+    def _drain(self) -> None:
+        writer = self._ready_writer()
+        self._write_pending(writer)
+        if not self._adopted or self._clock.monotonic() >= self._next_adoption:
+            self._adopt(writer)
+        self._checkpoint(writer)
+
+    def _ready_writer(self) -> Writer:
+        if self._writer is None:
+            self._writer = self._open_writer()
+        return self._writer
+
+    def _write_pending(self, writer: Writer) -> None:
+        """One batch: everything appended so far."""
+        self._last_drain = self._clock.monotonic()
+        if not self._ring.claim():
+            return
+        try:
+            sync = self._last_drain >= self._last_sync + SYNC_S
+            if sync:
+                writer.sync_next_commit(True)
+            failpoint("before_write")
+            self._write_claim(writer)
+            failpoint("after_commit")
+            if sync:
+                self._last_sync = self._last_drain
+                writer.sync_next_commit(False)
+            self._unsynced = not sync and self._options.durability != "strict"
+        except BaseException:
+            self._ring.unclaim()
+            raise
+        self._ring.release()
+        self.batches += 1
+
+    def _write_claim(self, writer: Writer) -> None:
+        ring = self._ring
+        try:
+            self.stored += writer.write_claim(ring)
+        except StorageError as error:
+            if self._was_committed(writer):
+                self.stored += writer.n_loaded
+            elif error.kind == "record":
+                self._write_around_poison(writer)
+            else:
+                raise
+
+    def _was_committed(self, writer: Writer) -> bool:
+        """A COMMIT that raises may have happened all the same: ask the database."""
+        return writer.last_seq(self._ring.ring_id) >= self._ring.claimed_seq
+
+    def _write_around_poison(self, writer: Writer) -> None:
+        ring = self._ring
+        first = max(writer.last_seq(ring.ring_id), ring.released_seq) + 1
+
+        def write(low: int, high: int) -> int:
+            written = writer.write_claim(ring, low, high - 1)
+            self.stored += written
+            return written
+
+        def reject(seq: int, error: str) -> None:
+            writer.reject(ring.ring_id, seq, ring.claimed_record(seq), error)
+            self.rejected += 1
+
+        write_around_poison(write, reject, first, ring.claimed_seq + 1)
+
+    def _adopt(self, writer: Writer) -> None:
+        found = recover_all(writer, self._database, self._options.ring_dir)
+        self.recovered += found.records
+        self.damaged += found.damaged
+        self._adopted = True
+        self._next_adoption = self._clock.monotonic() + ADOPT_S
+
+    def _checkpoint(self, writer: Writer) -> None:
+        wal = writer.wal()
+        waiting = wal.pages - wal.copied
+        idle = self._ring.seq == self._ring.released_seq
+        due = self._unsynced and self._clock.monotonic() >= self._last_sync + SYNC_S
+        if waiting > CHECKPOINT_PAGES or (idle and due):
+            wal = writer.checkpoint()
+            self._last_sync = self._clock.monotonic()
+            self._unsynced = False
+            if wal.pages > RESTART_PAGES:
+                writer.checkpoint(restart=True)
+
+    def _failed(self, error: StorageError) -> None:
+        self.flush_errors += 1
+        self.last_error = str(error)
+        self._retry_s = min(max(self._retry_s * 2, RETRY_MIN_S), RETRY_MAX_S)
+        self._next_try = self._clock.monotonic() + self._retry_s * random.uniform(0.5, 1.0)
+        # The rings of dead processes wait with everything else: the next round looks again.
+        self._adopted = True
+        self._next_adoption = 0.0
+        self._events.emit("flush_error", {"error": error, "pending": self._ring.held})
+        self._report(f"writing to the database failed, {self._ring.held} records wait: {error}")
+        if self._writer is not None and error.kind != "locked":
+            writer, self._writer = self._writer, None
+            try:
+                writer.close()
+            except StorageError:
+                pass  # it is being replaced because it does not work
+
+    def _report(self, text: str) -> None:
+        """One line on stderr, once a minute at most; never through any logging."""
+        now = self._clock.monotonic()
+        if now >= self._last_stderr + REPORT_S and sys.stderr is not None:
+            self._last_stderr = now
+            try:
+                print(f"ax-monitor: {text}", file=sys.stderr)
+            except Exception:
+                pass  # stderr is closed
+
+    def _report_drops(self) -> None:
+        """Tell of drops once per flush interval: an event and a record."""
+        total = self._recorder.dropped_full + self._ring.dropped_oldest
+        now = self._clock.monotonic()
+        if total <= self._drops_reported or now < (
+            self._last_drop_report + self.flush_interval_ms / 1000
+        ):
+            return
+        self._last_drop_report = now
+        dropped = {
+            "overflow": self._recorder.dropped_full,
+            "oldest": self._ring.dropped_oldest,
+            "new": total - self._drops_reported,
+        }
+        self._drops_reported = total
+        self._events.emit("log.dropped", dropped)
+        self._log_drops(dropped)
+
+    # -- asking for it --------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Wait until everything recorded before is in the database.
+
+        Returns False if that failed or took too long; then it is still in the ring.
+        """
+        if self._recorder.closed:
+            return self._ring.held == 0
+        target = self._ring.seq
+        if self._adopted and self._ring.released_seq >= target:
+            return self.last_error is None
+        if self._inline or threading.get_ident() == self._recorder.pump_thread:
+            return self.drain_inline()
+        if self._recorder.inherited:
+            return True  # a forked child that has recorded nothing yet
+        self.start()
+        with self._condition:
+            attempts = self._attempts
+            self._flushing += 1
+            try:
+                self._ring.wake()
+                # Two rounds: the one that runs now may have begun before our records.
+                self._condition.wait_for(
+                    lambda: (self._ring.released_seq >= target and self._adopted)
+                    or self._attempts >= attempts + 2
+                    or not self._is_alive(),
+                    timeout_s,
+                )
+            finally:
+                self._flushing -= 1
+        return self._ring.released_seq >= target
+
+    def _is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def drain_inline(self) -> bool:
+        """Write on this thread (while the interpreter exits). False if not all was written."""
+        while self._ring.held:
+            if not self._drain_lock.acquire(blocking=False):
+                return False  # we interrupted a drain: it goes on when we return
+            try:
+                self._work()
+            finally:
+                self._drain_lock.release()
+            if self.last_error is not None:
+                return False
+        return True
+
+    def delete_logs(self, before_ms: int) -> int:
+        """Delete log records before a time, a little at a time; how many it were."""
+        total = 0
+        while True:
+            with self._drain_lock:
+                count = self._ready_writer().delete_logs(before_ms, DELETE_ROWS)
+            total += count
+            if count < DELETE_ROWS:
+                return total
+
+    # -- the end ----------------------------------------------------------------------------------------
+
+    def stop(self, timeout_s: float = CLOSE_S) -> bool:
+        """End the thread after a last batch; False if it is stuck in the database."""
+        self._stopping = True
+        thread, self._thread = self._thread, None
+        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+            self._ring.wake()
+            thread.join(timeout_s)
+            if thread.is_alive():
+                return False
+        self._recorder.pump_thread = None
+        self.drain_inline()
+        return True
+
+    def drain_at_exit(self) -> bool:
+        """At the interpreter's exit: no thread any more, every further record is written at once."""
+        stopped = self.stop()
+        self._inline = stopped
+        if stopped and self._ring.attached:
+            self._recorder.on_exit_append = self.drain_inline
+            self._ring.set_synchronous(True)
+        return stopped
+
+    def close(self) -> None:
+        """Stop, sync, and let go of the database. At most about 5 s."""
+        started = time.monotonic()
+        self._ring.shut()
+        stopped = self.stop()
+        writer, self._writer = self._writer, None
+        if writer is None or not stopped:
+            return  # the thread is stuck in SQLite and still uses the connection: leave it alone
+        try:
+            if time.monotonic() < started + CLOSE_S and self.last_error is None:
+                writer.checkpoint()
+            writer.close()
+        except StorageError as error:
+            self._report(str(error))
+
+    def after_fork_in_child(self) -> Any:
+        """Forget the thread and the connection; the connection is returned, not closed."""
+        writer, self._writer = self._writer, None
+        self.stored = self.rejected = self.recovered = self.damaged = 0
+        self.batches = self.flush_errors = 0
+        self.last_error = None
+        self._reset()
+        return writer

@@ -1,0 +1,247 @@
+"""The recording side: the ring and its memory, what happens when it is full, and after a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from ax_monitor import redaction
+from ax_monitor._native import RecordRing, encode_json, keep_forever
+from ax_monitor.config import StoreOptions
+from ax_monitor.pipeline import ring_files
+from ax_monitor.pipeline.plain import plain_metadata, plain_text, shortened_metadata
+from ax_monitor.storage.records import RecordKind
+
+BLOCK: Final = 0
+DROP_NEWEST: Final = 1
+DROP_OLDEST: Final = 2
+OVERFLOW_POLICIES: Final = {"block": BLOCK, "drop_newest": DROP_NEWEST, "drop_oldest": DROP_OLDEST}
+
+_TOO_LARGE: Final = 4  # EncodeStatus in encode.pxd
+_POLL_S: Final = 0.0005
+_DRAIN_NOW: Final = -1  # the ring's request while the process exits
+
+
+class Recorder:
+    """Owns the ring. What a full, closed or inherited ring means is decided here.
+
+    Thread-safety: any thread, and from signal handlers and destructors: no locks.
+    """
+
+    def __init__(self, database: str, options: StoreOptions) -> None:
+        self._database = database
+        self._options = options
+        self.ring = RecordRing(self._on_full)
+        self.closed = False
+        self.dropped_full = 0
+        self.dropped_closed = 0
+        self.converted = 0
+        self.redacted = 0
+        self.pump_thread: int | None = None  # its ident: it must never wait for itself
+        self.on_new_ring: Callable[[], None] = lambda: None
+        self.on_exit_append: Callable[[], None] = lambda: None
+        self._stalled_at: int | None = None
+        self._inherited = False
+        self._held_at_close = 0
+        self._open_ring()
+
+    def _open_ring(self) -> None:
+        ring_id = os.urandom(16)
+        self.memory = ring_files.create(
+            self._database, self._options.ring_dir, self._options.ring_bytes, ring_id
+        )
+        self.wake_fd, wake_write = os.pipe()
+        os.set_blocking(self.wake_fd, False)
+        os.set_blocking(wake_write, False)
+        self._wake_write = wake_write
+        self.ring.attach(
+            self.memory.buffer,
+            ring_id,
+            segment_bytes=ring_files.SEGMENT_BYTES,
+            wake_fd=wake_write,
+            pid=os.getpid(),
+        )
+
+    # -- the ring is full, closed, or the parent's ----------------------------------------------
+
+    def _on_full(self, policy: int, priority: bool) -> bool:
+        """Called by the ring when it can't take a record: True to try again, False to drop it."""
+        if policy == _DRAIN_NOW:
+            self.on_exit_append()
+            return True
+        if self._inherited:
+            self._renew()
+            return True
+        if self.closed:
+            self.dropped_closed += 1
+            return False
+        if policy == BLOCK and self._wait_for_room(priority):
+            return True
+        self.dropped_full += 1
+        return False
+
+    def _wait_for_room(self, priority: bool) -> bool:
+        """Wait without the GIL, but only once until the pump gets something written again."""
+        ring = self.ring
+        ring.wake()
+        if self._stalled_at == ring.released_seq or threading.get_ident() == self.pump_thread:
+            return False
+        deadline = time.monotonic() + self._options.overflow_wait_ms / 1000
+        while time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            if ring.has_room(priority):
+                self._stalled_at = None
+                return True
+        self._stalled_at = ring.released_seq
+        return False
+
+    def append(
+        self,
+        kind: RecordKind,
+        fields: tuple[Any, ...],
+        *,
+        tag: int = 0,
+        timestamp_ns: int | None = None,
+        policy: int = BLOCK,
+        priority: bool = False,
+    ) -> int:
+        """Record something of any kind; its sequence number, or 0 if it was dropped.
+
+        The fields are None, str, int, float, or a dict (stored as JSON); other values are converted
+        as `plain` says.
+        """
+        redact = self._options.redact is not None
+        while True:
+            seq = self.ring.append(
+                kind.number,
+                tag,
+                fields,
+                timestamp_ns=timestamp_ns,
+                policy=policy,
+                priority=priority,
+                redact=redact,
+            )
+            if seq >= 0:
+                return seq
+            fields = tuple(self._simple_field(value) for value in fields)
+            redact = False
+
+    def _simple_field(self, value: Any) -> Any:
+        if value is None or type(value) in (int, float):
+            return value if not (type(value) is int and abs(value) >= 2**63) else str(value)
+        if type(value) is str:
+            return redaction.redact_text(value)
+        if isinstance(value, (dict, list, tuple)):
+            metadata: Any = redaction.redact_value(plain_metadata(value))
+            return metadata if encode_json(metadata) is not None else shortened_metadata(metadata)
+        return plain_text(value)
+
+    # -- values that the native encoder leaves to Python ------------------------------------------
+
+    def simplify(
+        self,
+        message: Any,
+        ids: tuple[Any, ...],
+        metadata: Any,
+        stack_trace: Any,
+        status: int,
+    ) -> tuple[str, tuple[str | None, ...], dict[str, Any] | None, str | None]:
+        """The fields of a log record as plain, harmless values. Never raises."""
+        message = plain_text(message)
+        if isinstance(stack_trace, BaseException):
+            stack_trace = format_exception(stack_trace)
+        elif stack_trace is not None:
+            stack_trace = plain_text(stack_trace)
+        if metadata is not None:
+            metadata = plain_metadata(metadata)
+        self.converted += 1
+        if self._options.redact is not None:
+            message, metadata, stack_trace = self._redact(message, metadata, stack_trace)
+        if status == _TOO_LARGE and metadata is not None:
+            metadata = shortened_metadata(metadata)
+        return (
+            message,
+            tuple(None if value is None else plain_text(value) for value in ids),
+            metadata,
+            stack_trace,
+        )
+
+    def _redact(
+        self, message: str, metadata: dict[str, Any] | None, stack_trace: str | None
+    ) -> tuple[str, dict[str, Any] | None, str | None]:
+        redact = self._options.redact
+        before = (message, metadata, stack_trace)
+        if callable(redact):
+            try:
+                message, metadata = redact(message, metadata)
+                message = plain_text(message)
+                metadata = None if metadata is None else plain_metadata(metadata)
+            except Exception as error:
+                # A broken hook must not let secrets through, nor lose the record.
+                message = f"<the redaction hook raised {type(error).__name__}>"
+                metadata = None
+        else:
+            message = redaction.redact_text(message)
+            if metadata is not None:
+                metadata = redaction.redact_value(metadata)
+        if stack_trace is not None:
+            stack_trace = redaction.redact_text(stack_trace)
+        if (message, metadata, stack_trace) != before:
+            self.redacted += 1
+        return message, metadata, stack_trace
+
+    # -- fork and close ---------------------------------------------------------------------------
+
+    def after_fork_in_child(self) -> None:
+        """Only swap pointers: the memory, the lock and the pipe are the parent's."""
+        keep_forever(self.memory)
+        self._inherited = not self.closed
+        self.ring.detach()
+
+    def _renew(self) -> None:
+        """First record in a forked child: a ring of its own, and a pump for it."""
+        self._inherited = False
+        self.dropped_full = self.dropped_closed = self.converted = self.redacted = 0
+        self._stalled_at = None
+        self._open_ring()
+        self.on_new_ring()
+
+    @property
+    def held(self) -> int:
+        """Records in the ring, also after it was closed."""
+        return self._held_at_close if self.closed else self.ring.held
+
+    @property
+    def inherited(self) -> bool:
+        """True in a forked child that has not recorded anything yet."""
+        return self._inherited
+
+    def close(self) -> None:
+        """Take no more records. The ring's file goes if it is empty; else the next open finds it."""
+        if self.closed:
+            return
+        self.closed = True
+        if self._inherited:
+            return  # a forked child that never recorded anything: there is nothing of its own
+        self._held_at_close = self.ring.held
+        self.ring.set_synchronous(False)
+        self.ring.detach()
+        if self._held_at_close == 0:
+            self.memory.remove()
+        else:
+            self.memory.release()
+        os.close(self.wake_fd)
+        os.close(self._wake_write)
+
+
+def format_exception(error: BaseException) -> str:
+    """The traceback of an exception as text; never raises."""
+    import traceback  # noqa: PLC0415 (only needed once something has failed)
+
+    try:
+        return "".join(traceback.format_exception(error))
+    except Exception:
+        return plain_text(error)

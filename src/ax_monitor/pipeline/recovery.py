@@ -1,0 +1,114 @@
+"""Replaying the rings of dead processes, exactly once.
+
+The database says up to which record of a ring it has everything (`last_seq`, committed together with
+the records), so a replay that is itself killed is simply done again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ax_monitor._native import read_ring
+from ax_monitor.errors import StorageError
+from ax_monitor.pipeline import ring_files
+from ax_monitor.pipeline.failpoints import failpoint
+from ax_monitor.storage.writer import Writer
+
+CHUNK_RECORDS = 20_000
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a recovery found: records stored now, records refused, damaged places."""
+
+    records: int = 0
+    rejected: int = 0
+    damaged: int = 0
+
+
+def recover_all(writer: Writer, database: str, ring_dir: str | None) -> Recovered:
+    """Take over every ring file of the database whose owner is gone.
+
+    Raises:
+        StorageError: the database can't be written now; the files stay for the next attempt.
+    """
+    total = Recovered()
+    for path in ring_files.find(database, ring_dir):
+        orphan = ring_files.claim_orphan(path)
+        if orphan is not None:
+            _recover(writer, orphan, total)
+    return total
+
+
+def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) -> None:
+    done = False
+    try:
+        data = orphan.read()
+        header, offsets, damaged = read_ring(data)
+        total.damaged += damaged
+        if header is None:
+            if any(data):
+                orphan.set_aside()
+                done = True
+                return
+        else:
+            _replay(writer, data, offsets, header["ring_id"], total)
+            failpoint("recovery_before_remove")
+        orphan.remove()
+        done = True
+    finally:
+        if not done:
+            orphan.release()
+
+
+def _replay(
+    writer: Writer, data: bytes, offsets: list[int], ring_id: bytes, total: Recovered
+) -> None:
+    stored = writer.last_seq(ring_id)
+    fresh = [offset for offset in offsets if _seq(data, offset) > stored]
+    salt = int.from_bytes(ring_id[:8], "little") & 0x3FFFFFFFF
+    for start in range(0, len(fresh), CHUNK_RECORDS):
+        chunk = fresh[start : start + CHUNK_RECORDS]
+
+        def write(low: int, high: int, chunk: list[int] = chunk) -> int:
+            return writer.write_bytes(data, chunk[low:high], ring_id, salt)
+
+        def reject(index: int, error: str, chunk: list[int] = chunk) -> None:
+            record = data[chunk[index] : chunk[index] + _length(data, chunk[index])]
+            writer.reject(ring_id, _seq(data, chunk[index]), record, error)
+
+        rejected = write_around_poison(write, reject, 0, len(chunk))
+        total.rejected += rejected
+        total.records += len(chunk) - rejected
+        failpoint("recovery_after_chunk")
+
+
+def _seq(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset + 8 : offset + 16], "little")
+
+
+def _length(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset : offset + 4], "little")
+
+
+def write_around_poison(
+    write: Callable[[int, int], int], reject: Callable[[int, str], None], low: int, high: int
+) -> int:
+    """Write records `low` to `high`; what the database refuses for good is set aside alone.
+
+    Any other failure is raised. Returns how many were set aside.
+    """
+    try:
+        write(low, high)
+        return 0
+    except StorageError as error:
+        if error.kind != "record":
+            raise
+        if high - low == 1:
+            reject(low, str(error))
+            return 1
+    middle = (low + high) // 2
+    return write_around_poison(write, reject, low, middle) + write_around_poison(
+        write, reject, middle, high
+    )

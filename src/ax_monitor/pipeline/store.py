@@ -1,0 +1,297 @@
+"""`Store`: one database file, its recorder and its readers. All that services see of both."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import apsw
+
+from ax_monitor import config
+from ax_monitor._native import keep_forever
+from ax_monitor.clock import SYSTEM_CLOCK, Clock
+from ax_monitor.config import StoreOptions
+from ax_monitor.errors import StorageError
+from ax_monitor.events import Events
+from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.pipeline import ring_files
+from ax_monitor.pipeline.pump import FLUSH_S, Pump
+from ax_monitor.pipeline.recorder import Recorder
+from ax_monitor.pipeline.stats import RecorderStats
+from ax_monitor.storage import logs
+from ax_monitor.storage.readers import ReaderPool
+from ax_monitor.storage.writer import Writer
+
+BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
+T = TypeVar("T")
+
+
+class Store:
+    """One database file: everything that is recorded goes in, every query comes out.
+
+    Opening creates the file if need be, takes over what dead processes left in their rings, and
+    starts the pump's thread on first use. Several processes, and several stores in one process, may
+    use one file at once. In a forked child a store goes on by itself, with a ring and a connection
+    of its own.
+
+    Lifecycle: `close()`, or a `with` block. Without either, the interpreter's exit does it.
+    Thread-safety: any thread.
+    Cost: about 17 MiB of disk for the ring while it is open, one thread, two file descriptors more
+    than the database's.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "monitor.db")
+    >>> with Store(path) as store:
+    ...     store.stats().stored
+    0
+
+    Args:
+        path: The database (default: `AX_MONITOR_DB`, else `.ax/monitor.db`, whose folder is made).
+        read_only: Only look: nothing is created, recorded or recovered.
+        clock: Where the time comes from (tests).
+        options: See `StoreOptions`, whose fields are also accepted as keyword arguments.
+
+    Raises:
+        StorageError: the path can't be used. A disk that is full or read-only is no reason: the
+            store then starts degraded, keeps what is recorded in the ring, and can be read.
+        SchemaVersionError: a newer ax-monitor wrote the file; it can be opened read-only.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        read_only: bool = False,
+        clock: Clock = SYSTEM_CLOCK,
+        options: StoreOptions | None = None,
+        **option_fields: Any,
+    ) -> None:
+        if options is not None and option_fields:
+            raise TypeError("pass either options or its fields, not both")
+        self.options = options or StoreOptions(**option_fields)
+        self.path = config.database_path(path)
+        if self.path == ":memory:" or self.path.startswith("file:"):
+            raise StorageError(f"{self.path!r} is not a file path: a store needs a file of its own")
+        self.read_only = read_only
+        self.clock = clock
+        self.events = Events()
+        self.closed = False
+        self._readers = ReaderPool(self.path, vfs=self.options.vfs)
+        self._recorder: Recorder | None = None
+        self._pump: Pump | None = None
+        self._log_drops: Callable[[dict[str, int]], None] = lambda dropped: None
+        if read_only:
+            with self._readers.connection():
+                return
+        self._open()
+
+    def _open(self) -> None:
+        if self.path == config.DEFAULT_DATABASE:
+            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
+        writer: Writer | None = None
+        try:
+            writer = self._open_writer()
+        except StorageError as error:
+            if not error.retryable:
+                raise
+        self._recorder = Recorder(self.path, self.options)
+        self._pump = Pump(
+            self._recorder,
+            writer,
+            self._open_writer,
+            database=self.path,
+            options=self.options,
+            events=self.events,
+            log_drops=lambda dropped: self._log_drops(dropped),
+            clock=self.clock,
+        )
+        self._recorder.on_new_ring = self._pump.start
+        self._pump.start()
+        _open_stores.add(self)
+
+    def _open_writer(self) -> Writer:
+        return Writer(self.path, strict=self.options.durability == "strict", vfs=self.options.vfs)
+
+    # -- recording ------------------------------------------------------------------------------
+
+    @property
+    def recorder(self) -> Recorder:
+        """Where services append records.
+
+        Raises:
+            StorageError: the store is read-only.
+        """
+        if self._recorder is None:
+            raise StorageError(f"{self.path} was opened read-only: nothing can be recorded")
+        return self._recorder
+
+    def flush_at(self, *, buffer_size: int, flush_interval_ms: int, log_drops: Any = None) -> None:
+        """A service's wishes: the smallest buffer and the shortest interval of all count."""
+        assert self._pump is not None
+        self._pump.buffer_size = min(self._pump.buffer_size, buffer_size)
+        self._pump.flush_interval_ms = min(self._pump.flush_interval_ms, flush_interval_ms)
+        if log_drops is not None:
+            self._log_drops = log_drops
+        self.recorder.ring.wake()
+
+    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+        """Wait until everything recorded before is committed, and events are delivered.
+
+        False if that failed (`flush_error` says why) or took longer; nothing is lost then.
+        """
+        written = self._pump.flush(timeout_s) if self._pump is not None else True
+        self.events.flush()
+        return written
+
+    def stats(self) -> RecorderStats:
+        """The counters; see `RecorderStats`."""
+        if self._recorder is None or self._pump is None:
+            return RecorderStats(attempted=0, stored=0)
+        recorder, pump, ring = self._recorder, self._pump, self._recorder.ring
+        dropped = {
+            "overflow": recorder.dropped_full,
+            "oldest": ring.dropped_oldest,
+            "after_close": recorder.dropped_closed,
+            "rejected": pump.rejected,
+        }
+        return RecorderStats(
+            attempted=ring.seq + recorder.dropped_full + recorder.dropped_closed,
+            stored=pump.stored,
+            dropped={reason: count for reason, count in dropped.items() if count},
+            in_flight=recorder.held,
+            recovered=pump.recovered,
+            damaged=pump.damaged,
+            ring_bytes=ring.capacity_bytes,
+            ring_used_bytes=ring.pending_bytes,
+            volatile=recorder.memory.path is None and not recorder.closed,
+            volatile_reason=recorder.memory.reason,
+            batches=pump.batches,
+            flush_errors=pump.flush_errors,
+            last_error=pump.last_error,
+            redacted=recorder.redacted,
+            converted=recorder.converted,
+            events_dropped=self.events.dropped,
+            listener_errors=self.events.listener_errors,
+        )
+
+    # -- logs -------------------------------------------------------------------------------------
+
+    def query_logs(self, query: LogQuery) -> LogPage:
+        """The log entries that match; everything recorded here before is among them."""
+        return self._read(lambda connection: logs.query_logs(connection, query))
+
+    def count_logs(self) -> int:
+        """The number of log entries. Reads the whole index: some 10 ms a million."""
+        return self._read(logs.count_logs)
+
+    def count_logs_by_level(self) -> dict[LogLevel, int]:
+        """The number of log entries of every level. Reads the whole table."""
+        return self._read(logs.count_logs_by_level)
+
+    def delete_logs(self, before_ms: int) -> int:
+        """Delete the log entries before a time, in small transactions; how many it were."""
+        if self._pump is None:
+            raise StorageError(f"{self.path} was opened read-only: nothing can be deleted")
+        self.flush()
+        return self._pump.delete_logs(before_ms)
+
+    def follow_logs(
+        self, query: LogQuery, *, last: int, poll_s: float, lookback_ms: int
+    ) -> Iterator[LogEntry]:
+        """Entries as they arrive from any process, oldest first; see `StructuredLogger.tail`."""
+        begin = self.clock.time_ms()
+        if query.start_time is not None:
+            begin = max(begin, query.start_time)
+        earlier = replace(query, order="desc", limit=last, cursor=None, offset=0)
+        yield from reversed(self.query_logs(earlier))
+        window = replace(query, order="asc", limit=None, cursor=None, offset=0)
+        # Another process writes up to its flush interval late, with the time of the call: so look
+        # back a little every time, and remember what has been shown.
+        shown = {
+            entry.seq: None for entry in self.query_logs(replace(window, start_time=begin - lookback_ms))
+        }
+        with self._readers.connection() as connection:
+            version = -1
+            while not self.closed:
+                if self._pump is not None:
+                    self._pump.flush(BARRIER_S)
+                if (current := logs.data_version(connection)) == version:
+                    time.sleep(poll_s)
+                    continue
+                version = current
+                since = max(begin, self.clock.time_ms()) - lookback_ms
+                for entry in logs.query_logs(connection, replace(window, start_time=since)):
+                    if entry.seq not in shown:
+                        shown[entry.seq] = None
+                        yield entry
+                shown = {seq: None for seq in shown if seq >= logs.first_key(since)}
+
+    def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+        """Run a query behind the barrier: what is pending is written first, if that is possible."""
+        if self._pump is not None:
+            self._pump.flush(BARRIER_S)
+        with self._readers.connection() as connection:
+            return query(connection)
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Write what is pending and let go of the file; at most about 5 s. May be called twice.
+
+        What could not be written stays in the ring's file for the next open. Recording calls from
+        now on do nothing but count (`after_close`).
+        """
+        if self.closed:
+            return
+        self.closed = True
+        _open_stores.discard(self)
+        if self._pump is not None and self._recorder is not None:
+            self._pump.close()
+            self._recorder.close()
+        self.events.close()
+        self._readers.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "read-only" if self.read_only else "open"
+        return f"<Store {self.path!r} ({state})>"
+
+    def _at_exit(self) -> None:
+        if self._pump is not None and self._pump.drain_at_exit():
+            self.events.flush(1.0)
+
+    def _after_fork_in_child(self) -> None:
+        """Only swap pointers; whatever belongs to the parent is neither used nor closed."""
+        for connection in self._readers.forget():
+            keep_forever(connection)
+        self.events.after_fork_in_child()
+        if self._pump is not None and self._recorder is not None:
+            keep_forever(self._pump.after_fork_in_child())
+            self._recorder.after_fork_in_child()
+
+
+_open_stores: set[Store] = set()
+
+
+def _at_exit() -> None:
+    for store in list(_open_stores):
+        store._at_exit()
+
+
+def _after_fork_in_child() -> None:
+    ring_files.forget_own()
+    for store in _open_stores:
+        store._after_fork_in_child()
+
+
+atexit.register(_at_exit)
+os.register_at_fork(after_in_child=_after_fork_in_child)

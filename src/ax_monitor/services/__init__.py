@@ -1,0 +1,1 @@
+"""The services: what a user's call means. One service a file; none imports another."""

@@ -1,0 +1,298 @@
+"""Log queries.
+
+Rows are keyed by time, so a time range is a key range and the order of keys is the order
+`(timestamp, seq)`. Which index a query walks is decided here, not by statistics:
+
+    search               the full-text index, newest key first, within the narrowest key range known
+    execution, trace     the few contexts that carry the id, then their records
+    source, tenant, user the newest records first, a bounded number; only if that was not enough,
+                         all records of the contexts that carry the value
+    errors               the partial index of errors
+    anything else        the records themselves, in key order
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import apsw
+
+from ax_monitor._native import TIME_KEY_SHIFT, record_id
+from ax_monitor.errors import LogQueryError
+from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.storage.search import compile_search
+
+KEY_MIN: Final = -(2**63)
+KEY_MAX: Final = 2**63 - 1
+PROBE_ROWS: Final = 20_000  # how far back a query for a source, tenant or user looks at first
+ERROR_SEVERITY: Final = LogLevel.ERROR.severity_number  # the partial index begins here
+
+_CONTEXT_FIELDS: Final = ("source", "tenant_id", "user_id", "execution_id", "trace_id")
+
+_SELECT: Final = (
+    "SELECT r.seq, r.severity, r.message, c.source, c.execution_id, c.trace_id, r.span_id, "
+    "c.tenant_id, c.user_id, r.metadata, r.stack_trace, r.id, r.ring_seq, g.salt "
+)
+_JOINS: Final = (
+    " CROSS JOIN log_contexts c ON c.id = r.context"
+    " LEFT JOIN recorder_rings g ON g.ring = r.ring"
+)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A query taken apart: the key range, the row conditions, and the values they bind."""
+
+    low: int = KEY_MIN
+    high: int = KEY_MAX
+    contexts: list[str] = field(default_factory=list)  # conditions on log_contexts alone
+    context_values: dict[str, Any] = field(default_factory=dict)
+    rows: list[str] = field(default_factory=list)  # conditions on log_records (r)
+    values: dict[str, Any] = field(default_factory=dict)
+    descending: bool = True
+
+    @property
+    def order(self) -> str:
+        return "DESC" if self.descending else "ASC"
+
+    def where(self, *more: str) -> str:
+        conditions = [*more, *self.rows, *(f"c.{text}" for text in self.contexts)]
+        return " AND ".join(conditions) or "true"
+
+    def bindings(self, **more: Any) -> dict[str, Any]:
+        return {**self.values, **self.context_values, "low": self.low, "high": self.high, **more}
+
+
+def query_logs(connection: apsw.Connection, query: LogQuery) -> LogPage:
+    """The entries that match, as one page.
+
+    Raises:
+        SearchSyntaxError: `query.search` is not a valid search.
+        LogQueryError: `query.cursor` is not a cursor.
+    """
+    plan = _plan(query)
+    limit = -1 if query.limit is None else query.limit
+    if limit == 0 or plan.low > plan.high:
+        return LogPage()
+    rows = list(_run(connection, query, plan, limit + 1 if limit > 0 else limit, query.offset))
+    more = limit > 0 and len(rows) > limit
+    entries = [_entry(row) for row in (rows[:limit] if more else rows)]
+    return LogPage(entries, cursor_after(entries[-1]) if more else None)
+
+
+def cursor_after(entry: LogEntry) -> str:
+    """The cursor for what follows `entry`."""
+    return f"{entry.seq:x}"
+
+
+def _cursor_key(cursor: str | LogEntry) -> int:
+    if isinstance(cursor, LogEntry):
+        return cursor.seq
+    try:
+        return int(cursor, 16)
+    except ValueError:
+        raise LogQueryError(
+            f"cursor must be the next_cursor of an earlier page or its last entry, got {cursor!r}"
+        ) from None
+
+
+def first_key(timestamp: int) -> int:
+    """The lowest key that a record of this time can have."""
+    return max(KEY_MIN, min(KEY_MAX, timestamp << TIME_KEY_SHIFT))
+
+
+def _plan(query: LogQuery) -> _Plan:
+    plan = _Plan(descending=query.order == "desc")
+    if query.start_time is not None:
+        plan.low = first_key(query.start_time)
+    if query.end_time is not None:
+        plan.high = min(KEY_MAX, first_key(query.end_time + 1) - 1)
+    if query.cursor is not None:
+        key = _cursor_key(query.cursor)
+        if plan.descending:
+            plan.high = min(plan.high, key - 1)
+        else:
+            plan.low = max(plan.low, key + 1)
+    if query.level is not None:
+        severity = LogLevel.parse(query.level).severity_number
+        plan.rows.append(f"r.severity = {severity}")
+        _use_error_index(plan, severity)
+    if query.min_level is not None:
+        severity = LogLevel.parse(query.min_level).severity_number
+        plan.rows.append(f"r.severity >= {severity}")
+        _use_error_index(plan, severity)
+    for name in _CONTEXT_FIELDS:
+        value = getattr(query, name)
+        if value is not None:
+            plan.contexts.append(f"{name} = :{name}")
+            plan.context_values[name] = _stored(value)
+    if query.span_id is not None:
+        plan.rows.append("r.span_id = :span_id")
+        plan.values["span_id"] = _stored_span(query.span_id)
+    for index, (key, wanted) in enumerate((query.metadata or {}).items()):
+        plan.rows.append(_metadata_condition(plan, index, key, wanted))
+    return plan
+
+
+def _use_error_index(plan: _Plan, severity: int) -> None:
+    condition = f"r.severity >= {ERROR_SEVERITY}"
+    if severity >= ERROR_SEVERITY and condition not in plan.rows:
+        plan.rows.append(condition)  # the condition of the partial index, to the letter
+
+
+def _stored(text: str) -> str:
+    """A text as the recorder stores it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _stored_span(span_id: str) -> int | str:
+    text = _stored(span_id)
+    if len(text) == 16 and set(text) <= set("0123456789abcdef"):
+        value = int(text, 16)
+        return value - 2**64 if value >= 2**63 else value
+    return text
+
+
+def _metadata_condition(plan: _Plan, index: int, key: str, wanted: Any) -> str:
+    plan.values[f"mk{index}"] = _stored(key)
+    test = "e.type = 'null'"
+    if isinstance(wanted, bool):
+        test = f"e.type = '{'true' if wanted else 'false'}'"
+    elif isinstance(wanted, str):
+        test = f"e.type = 'text' AND e.value = :mv{index}"
+        plan.values[f"mv{index}"] = _stored(wanted)
+    elif wanted is not None:
+        test = f"e.type IN ('integer', 'real') AND e.value = :mv{index}"
+        plan.values[f"mv{index}"] = wanted
+    # A foreign row's metadata may be anything.
+    return (
+        "json_valid(r.metadata) AND EXISTS (SELECT 1 FROM json_each(r.metadata) e "
+        f"WHERE e.key = :mk{index} AND {test})"
+    )
+
+
+def _run(
+    connection: apsw.Connection, query: LogQuery, plan: _Plan, limit: int, offset: int
+) -> Iterator[tuple[Any, ...]]:
+    page = f" ORDER BY r.seq {plan.order} LIMIT :limit OFFSET :offset"
+    bindings = plan.bindings(limit=limit, offset=offset)
+    if query.search is not None:
+        bindings["search"] = compile_search(query.search)
+        _narrow(connection, query, plan, bindings)
+        return connection.execute(
+            f"{_SELECT} FROM logs_fts f CROSS JOIN log_records r ON r.seq = f.rowid {_JOINS} "
+            f"WHERE f.logs_fts MATCH :search AND f.rowid BETWEEN :low AND :high AND {plan.where()} "
+            f"ORDER BY f.rowid {plan.order} LIMIT :limit OFFSET :offset",
+            bindings,
+        )
+    by_context = (
+        f"{_SELECT} FROM log_records r INDEXED BY log_records_context {_JOINS} WHERE r.context IN "
+        f"(SELECT id FROM log_contexts WHERE {' AND '.join(plan.contexts)}) AND "
+        f"{plan.where('r.seq BETWEEN :low AND :high')} {page}"
+    )
+    if query.execution_id is not None or query.trace_id is not None:
+        return connection.execute(by_context, bindings)
+    if plan.contexts:
+        if limit > 0:
+            found = _probe(connection, plan, limit, offset)
+            if found is not None:
+                return iter(found)
+        return connection.execute(by_context, bindings)
+    return connection.execute(
+        f"{_SELECT} FROM log_records r {_JOINS} "
+        f"WHERE {plan.where('r.seq BETWEEN :low AND :high')} {page}",
+        bindings,
+    )
+
+
+def _probe(
+    connection: apsw.Connection, plan: _Plan, limit: int, offset: int
+) -> list[tuple[Any, ...]] | None:
+    """Look among the next PROBE_ROWS records only; None if that did not fill the page."""
+    errors = f"r.severity >= {ERROR_SEVERITY}"
+    inner = f"{errors} AND " if errors in plan.rows else ""
+    rows = connection.execute(
+        f"{_SELECT} FROM (SELECT * FROM log_records r WHERE {inner} r.seq BETWEEN :low AND :high "
+        f"ORDER BY r.seq {plan.order} LIMIT {PROBE_ROWS}) r {_JOINS} WHERE {plan.where()} "
+        f"ORDER BY r.seq {plan.order} LIMIT :limit OFFSET :offset",
+        plan.bindings(limit=limit, offset=offset),
+    ).fetchall()
+    return rows if len(rows) == limit else None
+
+
+def _narrow(
+    connection: apsw.Connection, query: LogQuery, plan: _Plan, bindings: dict[str, Any]
+) -> None:
+    """A search within one execution or trace need only look where that has records."""
+    if query.execution_id is None and query.trace_id is None:
+        return
+    low, high = connection.execute(
+        "SELECT min(low), max(high) FROM (SELECT "
+        "(SELECT min(seq) FROM log_records WHERE context = c.id) AS low, "
+        "(SELECT max(seq) FROM log_records WHERE context = c.id) AS high "
+        f"FROM log_contexts c WHERE {' AND '.join(plan.contexts)})",
+        plan.context_values,
+    ).fetchall()[0]
+    bindings["low"] = max(plan.low, low) if low is not None else KEY_MAX
+    bindings["high"] = min(plan.high, high) if high is not None else KEY_MIN
+
+
+_LEVELS: Final = {level.severity_number: level for level in LogLevel}
+
+
+def _entry(row: tuple[Any, ...]) -> LogEntry:
+    (seq, severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id, metadata,
+     stack_trace, explicit_id, ring_seq, salt) = row  # fmt: skip
+    timestamp = seq >> TIME_KEY_SHIFT
+    return LogEntry(
+        id=record_id(timestamp, ring_seq or 0, salt or 0) if explicit_id is None else explicit_id,
+        timestamp=timestamp,
+        level=_LEVELS.get(severity) or LogLevel.from_severity_number(severity),
+        message=message,
+        source=source,
+        execution_id=execution_id,
+        trace_id=trace_id,
+        span_id=span_text(span_id),
+        tenant_id=tenant_id,
+        user_id=user_id,
+        metadata=None if metadata is None else parse_metadata(metadata),
+        stack_trace=stack_trace,
+        seq=seq,
+    )
+
+
+def span_text(span_id: int | str | None) -> str | None:
+    """A span id as it was given."""
+    return f"{span_id & (2**64 - 1):016x}" if isinstance(span_id, int) else span_id
+
+
+def parse_metadata(text: str) -> dict[str, Any]:
+    """Stored metadata as a dict; what another program wrote there in another form, under "value"."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def count_logs(connection: apsw.Connection) -> int:
+    """All log records."""
+    return int(connection.execute("SELECT count(*) FROM log_records").fetchall()[0][0])
+
+
+def count_logs_by_level(connection: apsw.Connection) -> dict[LogLevel, int]:
+    """How many records each level has; every level is a key."""
+    counts = dict.fromkeys(LogLevel, 0)
+    for severity, count in connection.execute(
+        "SELECT severity, count(*) FROM log_records GROUP BY severity"
+    ):
+        counts[_LEVELS.get(severity) or LogLevel.from_severity_number(severity)] += count
+    return counts
+
+
+def data_version(connection: apsw.Connection) -> int:
+    """A number that changes when another connection has committed something."""
+    return int(connection.pragma("data_version"))
