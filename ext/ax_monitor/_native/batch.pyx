@@ -21,6 +21,8 @@ Functions: ax_ring_id(), ax_ring_salt(), ax_last_seq(), and ax_prepare(kind, max
 the write transaction before the tables are read: it assigns keys and refs behind those given.
 """
 
+cimport cython
+
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport INT64_MIN, UINT64_MAX, int64_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
@@ -553,6 +555,7 @@ cdef void _roll_back(BatchState *state) noexcept nogil:
         (<exec_t> _api[R_EXEC])(state.db, b"ROLLBACK", NULL, NULL, NULL)
 
 
+@cython.final
 cdef class BatchWriter:
     """Writes batches of records through one connection.
 

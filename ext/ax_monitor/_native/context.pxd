@@ -1,3 +1,5 @@
+cimport cython
+@cython.final
 cdef class RecordContext:
     cdef readonly object execution_id       # each: str or None
     cdef readonly object trace_id

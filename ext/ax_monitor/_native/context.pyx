@@ -1,6 +1,8 @@
 """What records made here and now belong to: carried by a context variable, so that it follows
 `await`, tasks, and threads that are started through a copied context."""
 
+cimport cython
+
 from cpython.object cimport PyObject
 
 cdef extern from "Python.h":
@@ -9,6 +11,7 @@ cdef extern from "Python.h":
     void Py_DECREF(PyObject *o)
 
 
+@cython.final
 cdef class RecordContext:
     """The ids that a record takes over where the call gives none. Immutable."""
 

@@ -1,5 +1,7 @@
 """The log call: level check, missing ids from the context, and the record written in place."""
 
+cimport cython
+
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
@@ -33,6 +35,7 @@ cdef enum:
     REDACT_ALL = 2          # LogSettings.redact
 
 
+@cython.final
 cdef class LogSettings:
     """What a logger and everything bound from it share; changes take effect at the next call."""
 

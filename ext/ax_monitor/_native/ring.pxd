@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from ax_monitor._native.encode cimport Encoder
@@ -24,6 +25,7 @@ cdef struct Segment:
 
 # All of it is guarded by the GIL, except the bytes between the offsets of a claim: those are read
 # by the pump without it, and nobody writes them before release().
+@cython.final
 cdef class RecordRing:
     cdef char *_base                    # first segment; NULL: detached (closed, or just forked)
     cdef char *_at                      # where the next record goes; its length word is 0

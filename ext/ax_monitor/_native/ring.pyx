@@ -11,6 +11,8 @@ a record that was never finished is never seen, neither by the pump nor after a 
 begin() and publish() no Python code runs and the GIL is not released.
 """
 
+cimport cython
+
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.object cimport PyObject
@@ -84,6 +86,7 @@ cdef uint64_t _header_checksum(const RingHeader *header) noexcept nogil:
     return h
 
 
+@cython.final
 cdef class RecordRing:
     """A ring of records in a writable buffer (a mapped file, or plain memory).
 

@@ -122,7 +122,7 @@ class Pump:
 
     def _sleep(self) -> None:
         """Until there is something to do."""
-        if not self._adopted or self._flushing or self._stopping:
+        if not self._adopted or self._is_urgent():
             return
         if self._retry_s:
             self._wait(max(0.0, self._next_try - self._clock.monotonic()))
@@ -130,7 +130,7 @@ class Pump:
         if self._ring.seq > self._ring.released_seq:
             # Records came in while the last batch was written: let a batch gather.
             self._wait(LINGER_MS / 1000)
-            if self._flushing or self._stopping:
+            if self._is_urgent():
                 return
         if self._ring.arm(self.buffer_size):
             now = self._clock.monotonic()
@@ -138,6 +138,9 @@ class Pump:
             if self._unsynced:
                 due = min(due, self._last_sync + SYNC_S)
             self._wait(min(max(0.0, due - now), ADOPT_S))
+
+    def _is_urgent(self) -> bool:
+        return self._flushing > 0 or self._stopping
 
     def _wait(self, seconds: float) -> None:
         self._ring.wait(self._recorder.wake_fd, int(seconds * 1000) + (seconds > 0))

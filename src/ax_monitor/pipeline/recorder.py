@@ -42,7 +42,7 @@ class Recorder:
         self.redacted = 0
         self.pump_thread: int | None = None  # its ident: it must never wait for itself
         self.on_new_ring: Callable[[], None] = lambda: None
-        self.on_exit_append: Callable[[], None] = lambda: None
+        self.on_exit_append: Callable[[], object] = lambda: None
         self._stalled_at: int | None = None
         self._inherited = False
         self._held_at_close = 0

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-import apsw
-
 from ax_monitor import config
 from ax_monitor._native import keep_forever
 from ax_monitor.clock import SYSTEM_CLOCK, Clock
@@ -23,6 +21,7 @@ from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.storage import logs
+from ax_monitor.storage.connection import Connection
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
 
@@ -184,6 +183,10 @@ class Store:
         """The log entries that match; everything recorded here before is among them."""
         return self._read(lambda connection: logs.query_logs(connection, query))
 
+    def log_entry(self, record: bytes) -> LogEntry:
+        """The entry that a record of this process's ring becomes; its `seq` comes with the commit."""
+        return logs.entry_of_record(record, self.recorder.ring.salt)
+
     def count_logs(self) -> int:
         """The number of log entries. Reads the whole index: some 10 ms a million."""
         return self._read(logs.count_logs)
@@ -230,7 +233,7 @@ class Store:
                         yield entry
                 shown = {seq: None for seq in shown if seq >= logs.first_key(since)}
 
-    def _read(self, query: Callable[[apsw.Connection], T]) -> T:
+    def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""
         if self._pump is not None:
             self._pump.flush(BARRIER_S)

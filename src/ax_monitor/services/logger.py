@@ -7,14 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from ax_monitor._native import LogChannel, LogSettings, decode_record, record_id
+from ax_monitor._native import LogChannel, LogSettings
 from ax_monitor.errors import LogQueryError
 from ax_monitor.events import Listener
 from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
 from ax_monitor.pipeline.defaults import resolve_store
 from ax_monitor.pipeline.recorder import DROP_NEWEST, OVERFLOW_POLICIES
 from ax_monitor.pipeline.store import Store
-from ax_monitor.storage.logs import parse_metadata
 
 MS_PER_DAY: Final = 86_400_000
 TAIL_LOOKBACK_MS: Final = 60_000
@@ -277,8 +276,7 @@ class StructuredLogger(LogChannel):
 
     def _publish(self, record: bytes) -> None:
         """Called with a record's bytes right after it was appended, if somebody listens."""
-        salt = self._store.recorder.ring.salt
-        self._store.events.emit_lazily("log", lambda: _entry_of(record, salt))
+        self._store.events.emit_lazily("log", lambda: self._store.log_entry(record))
 
     def _log_drops(self, dropped: dict[str, int]) -> None:
         policy, self._log_settings.policy = self._log_settings.policy, DROP_NEWEST
@@ -290,27 +288,6 @@ class StructuredLogger(LogChannel):
             )
         finally:
             self._log_settings.policy = policy
-
-
-def _entry_of(record: bytes, salt: int) -> LogEntry:
-    """A ring record as the entry that it will be in the database (only `seq` comes later)."""
-    _, severity, ring_seq, timestamp_ns, fields = decode_record(record)
-    (source, tenant_id, user_id, execution_id, trace_id, span_id, message, metadata, stack_trace) = fields
-    timestamp = timestamp_ns // 1_000_000
-    return LogEntry(
-        id=record_id(timestamp, ring_seq, salt),
-        timestamp=timestamp,
-        level=LogLevel.from_severity_number(severity),
-        message=message,
-        source=source,
-        execution_id=execution_id,
-        trace_id=trace_id,
-        span_id=span_id,
-        tenant_id=tenant_id,
-        user_id=user_id,
-        metadata=None if metadata is None else parse_metadata(metadata),
-        stack_trace=stack_trace,
-    )
 
 
 def _check_positive(name: str, value: object) -> None:

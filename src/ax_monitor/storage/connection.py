@@ -16,6 +16,8 @@ import apsw
 
 from ax_monitor.errors import StorageError
 
+Connection = apsw.Connection
+
 # Before 3.51.3 a WAL reset could corrupt the database: https://www.sqlite.org/wal.html#walresetbug
 MIN_SQLITE_VERSION = (3, 51, 3)
 
@@ -88,6 +90,7 @@ def _kind(error: apsw.Error) -> Literal["locked", "record", "other"]:
 def error_from_code(code: int, message: str) -> apsw.Error:
     """The apsw exception for an extended result code."""
     error = apsw.exception_for(code)
+    assert isinstance(error, apsw.Error)
     error.args = (message,)
     return error
 

@@ -20,9 +20,10 @@ from typing import Any, Final
 
 import apsw
 
-from ax_monitor._native import TIME_KEY_SHIFT, record_id
+from ax_monitor._native import TIME_KEY_SHIFT, decode_record, record_id
 from ax_monitor.errors import LogQueryError
 from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.storage.records import LOG
 from ax_monitor.storage.search import compile_search
 
 KEY_MIN: Final = -(2**63)
@@ -132,8 +133,8 @@ def _plan(query: LogQuery) -> _Plan:
     if query.span_id is not None:
         plan.rows.append("r.span_id = :span_id")
         plan.values["span_id"] = _stored_span(query.span_id)
-    for index, (key, wanted) in enumerate((query.metadata or {}).items()):
-        plan.rows.append(_metadata_condition(plan, index, key, wanted))
+    for index, (name, wanted) in enumerate((query.metadata or {}).items()):
+        plan.rows.append(_metadata_condition(plan, index, name, wanted))
     return plan
 
 
@@ -264,6 +265,21 @@ def _entry(row: tuple[Any, ...]) -> LogEntry:
     )
 
 
+def entry_of_record(record: bytes, salt: int) -> LogEntry:
+    """The entry that a ring's record becomes, but for `seq`, which the commit assigns."""
+    _, severity, ring_seq, timestamp_ns, values = decode_record(record)
+    named = dict(zip(LOG.fields, values, strict=True))
+    timestamp = timestamp_ns // 1_000_000
+    metadata = named.pop("metadata")
+    return LogEntry(
+        id=record_id(timestamp, ring_seq, salt),
+        timestamp=timestamp,
+        level=LogLevel.from_severity_number(severity),
+        metadata=None if metadata is None else parse_metadata(metadata),
+        **named,
+    )
+
+
 def span_text(span_id: int | str | None) -> str | None:
     """A span id as it was given."""
     return f"{span_id & (2**64 - 1):016x}" if isinstance(span_id, int) else span_id
@@ -295,4 +311,6 @@ def count_logs_by_level(connection: apsw.Connection) -> dict[LogLevel, int]:
 
 def data_version(connection: apsw.Connection) -> int:
     """A number that changes when another connection has committed something."""
-    return int(connection.pragma("data_version"))
+    version = connection.pragma("data_version")
+    assert isinstance(version, int)
+    return version

@@ -1,0 +1,69 @@
+# Everything a developer or a newcomer runs. `make help` lists it.
+# Each target makes what it needs: a virtual environment in .venv, the compiled kernels, the data.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench soak lint format docs debug-test wheel clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "ax-monitor needs Python 3.11 or newer: set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Stamps: the package is built again when a kernel or the build itself has changed.
+$(VENV)/.demo: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.test: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@ $(VENV)/.test $(VENV)/.demo
+
+demo: $(VENV)/.demo ## the main job on real work, with something to look at (about a minute)
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.test ## the test suite (under five minutes)
+	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+
+soak: $(VENV)/.test ## the long tests, with large counts
+	AX_MONITOR_TEST_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=3600 $(ARGS)
+
+bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lint: $(VENV)/.dev ## ruff, mypy, cython-lint, stubtest, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint ext benchmarks/reference
+	$(BIN)/stubtest ax_monitor._native --allowlist tests/stubtest-allowlist.txt --ignore-missing-stub
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## let ruff format the Python code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.dev ## regenerate docs/schema.sql from the migrations
+	$(BIN)/python docs/make_schema.py
+
+debug-test: ## the tests on kernels built with bounds and overflow checks (.venv-debug)
+	AX_MONITOR_BUILD=debug $(MAKE) VENV=.venv-debug test
+
+wheel: $(VENV)/.dev ## sdist, and a wheel built from the sdist's own contents
+	$(BIN)/python -m build --outdir dist
+
+clean: ## remove what the targets above made, except your databases
+	rm -rf build dist $(VENV) .venv-debug .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info src/*.egg-info
+	find src ext benchmarks -name '*.so' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

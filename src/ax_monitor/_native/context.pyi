@@ -1,0 +1,21 @@
+from contextvars import ContextVar
+from typing import final
+
+@final
+class RecordContext:
+    execution_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    tenant_id: str | None
+    user_id: str | None
+    def __init__(
+        self,
+        *,
+        execution_id: str | None = None,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+        tenant_id: str | None = None,
+        user_id: str | None = None,
+    ) -> None: ...
+
+context_var: ContextVar[RecordContext]
