@@ -1,4 +1,4 @@
-"""Bringing log files in: formats, continuation lines, encodings, limits, and that no text is lost."""
+"""Log files brought in: formats, continuation lines, encodings, limits, and no text lost."""
 
 from __future__ import annotations
 
@@ -682,12 +682,12 @@ def test_the_stack_of_a_json_record_is_continued() -> None:
             ParsedLine(T0, "warn", "up", "file", metadata={"n": 1}),
         ),
         (  # pino
-            {"level": 50, "time": T0, "pid": 3, "name": "api", "msg": "no", "err": {"stack": "E\n at"}},
-            ParsedLine(T0, "error", "no", "api", metadata={"pid": 3, "err": {}}, stack_trace="E\n at"),
+            {"level": 50, "time": T0, "pid": 3, "name": "api", "msg": "no", "err": {"stack": "E"}},
+            ParsedLine(T0, "error", "no", "api", metadata={"pid": 3, "err": {}}, stack_trace="E"),
         ),
         (  # zap
-            {"level": "dpanic", "ts": 1704190272.345, "logger": "db", "msg": "x", "stacktrace": "s"},
-            ParsedLine(T0 + 345, "fatal", "x", "db", stack_trace="s"),
+            {"level": "dpanic", "ts": 1704190272.345, "logger": "db", "msg": "", "stacktrace": "s"},
+            ParsedLine(T0 + 345, "fatal", "", "db", stack_trace="s"),
         ),
         (  # OpenTelemetry
             {
@@ -726,7 +726,8 @@ def test_the_stack_of_a_json_record_is_continued() -> None:
             ParsedLine(T0 + 345, "info", "hello", "file", metadata={"stream": "stderr"}),
         ),
         (
-            {"msg": "a", "run_id": "r", "tenantId": 7, "user-id": "u", "levelno": 50, "trace_id": "00"},
+            {"msg": "a", "run_id": "r", "tenantId": 7, "user-id": "u", "levelno": 50,
+             "trace_id": "00"},
             ParsedLine(
                 None, "fatal", "a", "file", "r", tenant_id="7", user_id="u",
                 metadata={"trace_id": "00"},
@@ -835,7 +836,7 @@ def test_json_round_trips(message: str, fields: dict[str, Any]) -> None:
     ("line", "expected"),
     [
         (
-            'time="2024-01-02T10:11:12Z" level=warning msg="a \\"b\\"\\n\\u00e9" logger=db rows=3 dry',
+            'time="2024-01-02T10:11:12Z" level=warn msg="a \\"b\\"\\n\\u00e9" logger=db rows=3 dry',
             ParsedLine(T0, "warn", 'a "b"\né', "db", metadata={"rows": "3", "dry": True}),
         ),
         (
@@ -999,34 +1000,24 @@ def test_o5_long_texts_are_cut_and_marked() -> None:
         assert MAX_TEXT_BYTES - 4 < len(cut.encode()) <= MAX_TEXT_BYTES
 
 
+REAL_LINES = {
+    "apache-error": ["[Sun Dec 04 04:47:44 2005] [notice] x"],
+    "hdfs": ["081109 203615 148 INFO dfs.DataNode: x"],
+}
+
+
 @pytest.mark.parametrize("row", TEXT_FORMATS, ids=lambda row: row.name)
 def test_matching_takes_linear_time(row: Any) -> None:
     """No line makes a pattern backtrack without end, with any example as its beginning."""
-    fillers = [
-        " ",
-        ":",
-        "[",
-        "]",
-        "a",
-        "1",
-        ".",
-        "-",
-        '"',
-        "\\",
-        "\\\\",
-        "a:",
-        ": ",
-        "[a",
-        "a=",
-        "a@",
-    ]
-    heads = [line for name, line, _ in EXAMPLES if name == row.name]
-    heads += [line[:cut] for line in heads for cut in range(20, len(line), 7)]
-    started = time.process_time()
-    for head in heads or ["[Sun Dec 04 04:47:44 2005] [notice] ", "081109 203615 148 INFO "]:
+    fillers = [*' :[]a1.-"=\\', "a:", ": ", " a", "[a", "a@", "a=", " -", '" ', "\\\\"]
+    lines = [line for name, line, _ in EXAMPLES if name == row.name] or REAL_LINES[row.name]
+    around = Surroundings("file", 0)
+    for head in {line[:cut] for line in lines for cut in range(len(line) + 1)}:
         for filler in fillers:
-            row.parse(head + filler * 20_000 + "\x00", Surroundings("file", 0))
-    assert time.process_time() - started < 5
+            line = head + filler * 10_000 + "\x00"
+            started = time.process_time()
+            row.parse(line, around)
+            assert time.process_time() - started < 0.2, (head, filler)
 
 
 # --- files -------------------------------------------------------------------------------------

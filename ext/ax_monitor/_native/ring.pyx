@@ -57,6 +57,7 @@ cdef enum:
     FORMAT_VERSION = 1
     HEADER_BYTES = 4096
     CHECKSUM_PENDING = 0
+    NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
 
 cdef struct RingHeader:
@@ -413,24 +414,31 @@ cdef class RecordRing:
             self._at - self._base - <size_t> self._writing.index * self._segment_bytes
             - self._writing.read)
 
-    def claim(self) -> bool:
+    def claim(self, uint32_t max_segments=MAX_SEGMENTS) -> bool:
         """Fix what the next batch is: everything appended so far. False if that is nothing.
 
-        The bytes stay as they are until `release()` or `unclaim()`.
+        If more than `max_segments` are full, only so many of the oldest. The bytes stay as they are
+        until `release()` or `unclaim()`.
         """
-        cdef uint32_t i, used
+        cdef uint32_t i, used, n_sealed = min(self._n_sealed, max_segments)
         cdef char *base
         if self._base == NULL:
             return False
         if self._claimed:
             raise RuntimeError("the last claim is still open")
         self._n_claim = 0
-        for i in range(self._n_sealed):
+        for i in range(n_sealed):
             base = self._base + <size_t> self._sealed[i].index * self._segment_bytes
             if self._sealed[i].end > self._sealed[i].read:
                 self._claim[self._n_claim].begin = base + self._sealed[i].read
                 self._claim[self._n_claim].end = base + self._sealed[i].end
                 self._n_claim += 1
+        self._claim_sealed = n_sealed
+        if n_sealed < self._n_sealed:
+            self._claim_index = NO_SEGMENT
+            self._claim_seq = self._sealed[n_sealed - 1].end_seq
+            self._claimed = True
+            return True
         base = self._base + <size_t> self._writing.index * self._segment_bytes
         used = <uint32_t> (self._at - base)
         if used > self._writing.read:
@@ -439,7 +447,6 @@ cdef class RecordRing:
             self._n_claim += 1
         if self._n_claim == 0:
             return False
-        self._claim_sealed = self._n_sealed
         self._claim_index = self._writing.index
         self._claim_end = used
         self._claim_seq = self.seq

@@ -27,6 +27,8 @@ from ax_monitor.pipeline.recovery import recover_all, write_around_poison
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 LINGER_MS: Final = 20  # pause between two batches under load
+BACKLOG_BYTES: Final = 2 * 1024 * 1024  # no pause while so much waits
+BATCH_SEGMENTS: Final = 4  # a batch at most: its space comes back within some 50 ms
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
@@ -91,7 +93,7 @@ class Pump:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._flushing = 0
-        self._attempts = 0  # finished rounds of work, good or bad
+        self._failures = 0
         self._adopted = False  # the rings of dead processes have been looked at once
         self._next_adoption = 0.0
         self._last_sync = self._clock.monotonic()
@@ -159,16 +161,22 @@ class Pump:
             self._retry_s = 0.0
             self.last_error = None
         self._report_drops()
+        self._tell_waiters()
+
+    def _tell_waiters(self) -> None:
         with self._condition:
-            self._attempts += 1
             self._condition.notify_all()
 
     def _drain(self) -> None:
         writer = self._ready_writer()
-        self._write_pending(writer)
+        while True:
+            self._write_pending(writer)
+            self._checkpoint(writer)
+            if self._ring.pending_bytes < BACKLOG_BYTES:
+                break
+            self._tell_waiters()
         if not self._adopted or self._clock.monotonic() >= self._next_adoption:
             self._adopt(writer)
-        self._checkpoint(writer)
 
     def _ready_writer(self) -> Writer:
         if self._writer is None:
@@ -176,9 +184,9 @@ class Pump:
         return self._writer
 
     def _write_pending(self, writer: Writer) -> None:
-        """One batch: everything appended so far."""
+        """One batch: everything appended so far, up to BATCH_SEGMENTS."""
         self._last_drain = self._clock.monotonic()
-        if not self._ring.claim():
+        if not self._ring.claim(BATCH_SEGMENTS):
             return
         try:
             sync = self._last_drain >= self._last_sync + SYNC_S
@@ -249,6 +257,7 @@ class Pump:
 
     def _failed(self, error: StorageError) -> None:
         self.flush_errors += 1
+        self._failures += 1
         self.last_error = str(error)
         self._retry_s = min(max(self._retry_s * 2, RETRY_MIN_S), RETRY_MAX_S)
         self._next_try = self._clock.monotonic() + self._retry_s * random.uniform(0.5, 1.0)
@@ -310,14 +319,13 @@ class Pump:
             return True  # a forked child that has recorded nothing yet
         self.start()
         with self._condition:
-            attempts = self._attempts
+            failures = self._failures
             self._flushing += 1
             try:
                 self._ring.wake()
-                # Two rounds: the one that runs now may have begun before our records.
                 self._condition.wait_for(
                     lambda: (self._ring.released_seq >= target and self._adopted)
-                    or self._attempts >= attempts + 2
+                    or self._failures > failures
                     or not self._is_alive(),
                     timeout_s,
                 )

@@ -83,7 +83,7 @@ class LogFile:
             path: A plain or gzip-compressed file, or a pipe.
             format: The format of the file; `auto` finds it from the first 200 lines.
         """
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by close)
+        self._file = open(path, "rb", buffering=0)
         status = os.fstat(self._file.fileno())
         self.total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
         self.bytes_read = 0
@@ -127,14 +127,15 @@ class LogFile:
         line = ""  # the unfinished last line, or the beginning of one that is too long
         dropped = 0  # characters of it that are not in `line`
         for text in self._texts():
-            if len(line) > MAX_LINE_CHARS:
-                end = text.find("\n")
-                if end < 0:
-                    dropped += len(text)
-                    continue
-                yield clip_line(line, total_chars=len(line) + dropped + end)
-                line, dropped, text = "", 0, text[end + 1 :]
-            *finished, line = (line + text).split("\n")
+            if len(line) <= MAX_LINE_CHARS:
+                *finished, line = (line + text).split("\n")
+            elif "\n" in text:
+                rest, *finished, last = text.split("\n")
+                yield clip_line(line, total_chars=len(line) + dropped + len(rest))
+                line, dropped = last, 0
+            else:
+                finished = []
+                dropped += len(text)
             yield from finished
         yield clip_line(line, total_chars=len(line) + dropped) if dropped else line
 
@@ -160,18 +161,18 @@ class LogFile:
         member: zlib._Decompress | None = None
         try:
             for chunk in chunks:
-                more = False  # the last output was as long as allowed
-                while chunk or more:
+                data, more = chunk, False  # `more`: the last output was as long as allowed
+                while data or more:
                     if member is None:
-                        chunk = chunk.lstrip(b"\0")  # members may be padded
-                        if not chunk:
+                        data = data.lstrip(b"\0")  # members may be padded
+                        if not data:
                             break
                         member = zlib.decompressobj(wbits=31)
-                    data = member.decompress(chunk, _CHUNK_BYTES)
-                    yield data
-                    chunk, more = member.unconsumed_tail, len(data) == _CHUNK_BYTES
+                    content = member.decompress(data, _CHUNK_BYTES)
+                    yield content
+                    data, more = member.unconsumed_tail, len(content) == _CHUNK_BYTES
                     if member.eof:
-                        chunk, more, member = member.unused_data, False, None
+                        data, more, member = member.unused_data, False, None
         except zlib.error as error:
             self.damage = f"damaged: {error}"
         else:

@@ -41,7 +41,7 @@ def _row(
 TEXT_FORMATS: tuple[TextFormat, ...] = (
     _row(
         "log4j",  # also Rust's tracing, and Python's "%(asctime)s [%(levelname)s] %(name)s: …"
-        rf"{TIME} +\[?{_LEVEL} *\]? +(?:\[(?P<thread>[^\]]*)\] +|(?![A-Z][a-z]*:))"
+        rf"{TIME} +\[?{_LEVEL}(?: *\])? +(?:\[(?P<thread>[^\]]*)\] +|(?![A-Z][a-z]*:))"
         r"(?P<source>[A-Za-z_][\w.$:/#@<>-]*):(?: |$)",
         build.iso,
     ),
@@ -54,7 +54,7 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
     _row(
         "spring",
         rf"{TIME} +{_LEVEL} +(?P<pid>\d+) --- (?:\[(?P<application>[^\]]*)\] )?"
-        r"\[ *(?P<thread>[^\]]*)\] (?P<source>\S+) *: ?",
+        r"\[ *+(?P<thread>[^\]]*)\] (?P<source>\S+) *: ?",
         build.iso,
     ),
     _row(
@@ -100,7 +100,8 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
         "apache-error",
         rf"\[[A-Z][a-z]{{2}} (?P<time>(?P<month>{MONTH}) (?P<day>[ \d]\d) {_CLOCK}"
         r"(?:\.(?P<fraction>\d+))? (?P<year>\d{4}))\] \[(?:(?P<source>[\w-]*):)?(?P<level>[a-z]+)"
-        r"\d?\] ?(?:\[pid (?P<pid>\d+)(?::tid (?P<tid>\d+))?\] )?(?:\[client (?P<client>[^\]]+)\] )?",
+        r"\d?\] ?(?:\[pid (?P<pid>\d+)(?::tid (?P<tid>\d+))?\] )?"
+        r"(?:\[client (?P<client>[^\]]+)\] )?",
         build.ctime,
         starts="[",
     ),
@@ -155,7 +156,8 @@ TEXT_FORMATS: tuple[TextFormat, ...] = (
     ),
     _row(
         "epoch",
-        r"\[?(?P<time>[1-4]\d{9}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)(?:\]?[:,]? +(?:[-|] +)?|\]|$)",
+        r"\[?(?P<time>[1-4]\d{9}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?)"
+        r"(?:\]?[:,]? +(?:[-|] +)?|\]|$)",
         build.epoch,
         build.general,
         general=True,
