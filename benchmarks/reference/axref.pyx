@@ -1,7 +1,30 @@
-"""Reference points for the benchmarks: what the same call costs when it does nothing.
+"""Reference points for the benchmarks: what the same work costs when nothing of ours is in it.
 
-Not part of the package. `benchmarks/reference/build.py` compiles it.
+Not part of the package: `benchmarks/reference/__init__.py` compiles it on first use.
 """
+
+from libc.stdint cimport int64_t, uintptr_t
+from libc.stdlib cimport calloc, free
+
+from ax_monitor._native.sqlite_api cimport *
+
+cdef void **_api = NULL
+
+ctypedef int (*bind_text_t)(sqlite3_stmt *, int, const char *, int, void *) noexcept nogil
+ctypedef int (*bind_null_t)(sqlite3_stmt *, int) noexcept nogil
+
+cdef enum:
+    R_BIND_NULL = 6
+    R_BIND_TEXT = 10
+    N_INTS = 6              # seq, context, severity, span_id, ring, ring_seq
+    N_TEXTS = 2             # message, metadata
+
+
+cdef public int sqlite3_axref_init(sqlite3 *db, char **error, void **api) noexcept nogil:
+    """Entry point for load_extension: only takes down where SQLite's routines are."""
+    global _api
+    _api = api
+    return SQLITE_OK
 
 
 cdef class Empty:
@@ -9,4 +32,64 @@ cdef class Empty:
 
     def info(self, message, source=None, *, execution_id=None, trace_id=None, span_id=None,
              tenant_id=None, user_id=None, metadata=None):
-        pass
+        """As StructuredLogger.info."""
+
+
+cdef struct Row:
+    int64_t[N_INTS] ints
+    const char *texts[N_TEXTS]
+    int[N_TEXTS] lengths
+
+
+cdef class CLoop:
+    """A C loop that binds and steps one INSERT a row: the floor of writing rows through SQLite."""
+
+    cdef Row *rows
+    cdef Py_ssize_t n
+    cdef object keep
+
+    def __init__(self, rows):
+        """`rows`: tuples of six ints and two bytes, as the columns of log_records."""
+        cdef Py_ssize_t i
+        cdef int j
+        self.keep = rows
+        self.n = len(rows)
+        self.rows = <Row *> calloc(self.n, sizeof(Row))
+        for i, row in enumerate(rows):
+            for j in range(N_INTS):
+                self.rows[i].ints[j] = row[j]
+            for j in range(N_TEXTS):
+                self.rows[i].texts[j] = <const char *> <bytes> row[N_INTS + j]
+                self.rows[i].lengths[j] = <int> len(row[N_INTS + j])
+
+    def __dealloc__(self):
+        free(self.rows)
+
+    def insert(self, uintptr_t db, str sql, Py_ssize_t first, Py_ssize_t last) -> int:
+        """Insert rows `first` to `last`, without the GIL; SQLite's result code."""
+        cdef sqlite3_stmt *stmt = NULL
+        cdef bytes raw = sql.encode()
+        cdef const char *text = raw
+        cdef bind_int64_t bind_int64 = <bind_int64_t> _api[R_BIND_INT64]
+        cdef bind_text_t bind_text = <bind_text_t> _api[R_BIND_TEXT]
+        cdef step_t step = <step_t> _api[R_STEP]
+        cdef reset_t reset = <reset_t> _api[R_RESET]
+        cdef Row *row
+        cdef Py_ssize_t i
+        cdef int j, rc
+        rc = (<prepare_v3_t> _api[R_PREPARE_V3])(<sqlite3 *> db, text, -1, 0, &stmt, NULL)
+        if rc != SQLITE_OK:
+            return rc
+        with nogil:
+            for i in range(first, last):
+                row = &self.rows[i]
+                for j in range(N_INTS):
+                    bind_int64(stmt, j + 1, row.ints[j])
+                for j in range(N_TEXTS):
+                    bind_text(stmt, N_INTS + j + 1, row.texts[j], row.lengths[j], NULL)
+                rc = step(stmt)
+                if rc != SQLITE_DONE:
+                    break
+                reset(stmt)
+        (<finalize_t> _api[R_FINALIZE])(stmt)
+        return 0 if rc == SQLITE_DONE else rc

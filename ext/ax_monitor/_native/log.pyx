@@ -12,6 +12,8 @@ from ax_monitor._native.encode cimport (
     NO_ROOM,
     SENSITIVE,
     Encoder,
+    PyUnicodeType,
+    type_of,
     write_json,
     write_text,
 )
@@ -26,7 +28,16 @@ from ax_monitor._native.ring cimport RecordRing
 
 cdef enum:
     KIND_LOG = 1
-    N_FIELDS = 9            # storage/records.py gives their names, in this order
+    SOURCE = 0              # the fields; storage/records.py names them in this order
+    TENANT_ID = 1
+    USER_ID = 2
+    EXECUTION_ID = 3
+    TRACE_ID = 4
+    SPAN_ID = 5
+    MESSAGE = 6
+    METADATA = 7
+    STACK_TRACE = 8
+    N_FIELDS = 9
     DEBUG = 5               # OpenTelemetry severity numbers
     INFO = 9
     WARN = 13
@@ -54,13 +65,23 @@ cdef class LogSettings:
         self.redact = redact
 
 
-cdef inline void _put(Encoder *out, object text, Py_ssize_t max_bytes, uint32_t *field) noexcept:
+# The arguments of one call, in the order of the fields in the record. Borrowed references: the
+# caller's frame, the channel and the context keep the objects alive until the record is written.
+cdef struct LogCall:
+    PyObject *texts[N_FIELDS]
+    int severity
+    bint timed              # timestamp_ns was given
+    int64_t timestamp_ns
+
+cdef PyObject *NONE = <PyObject *> None
+
+
+cdef inline void _write_field(Encoder *out, PyObject *text, Py_ssize_t max_bytes, uint32_t *field) noexcept:
     cdef char *start = out.at
-    if text is None:
+    if text == NONE:
         field[0] = 0
-        return
-    if out.status == ENCODED:
-        write_text(out, <PyObject *> text, max_bytes)
+    elif out.status == ENCODED:
+        write_text(out, text, max_bytes)
         field[0] = (<uint32_t> FIELD_TEXT << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
 
 
@@ -106,35 +127,35 @@ cdef class LogChannel:
         """Record `message` at level debug."""
         if DEBUG >= self._settings.min_severity:
             self._log(DEBUG, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
-                      metadata, None)
+                      metadata, None, None)
 
     def info(self, message, source=None, *, execution_id=None, trace_id=None, span_id=None,
              tenant_id=None, user_id=None, metadata=None):
         """Record `message` at level info."""
         if INFO >= self._settings.min_severity:
             self._log(INFO, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
-                      metadata, None)
+                      metadata, None, None)
 
     def warn(self, message, source=None, *, execution_id=None, trace_id=None, span_id=None,
              tenant_id=None, user_id=None, metadata=None):
         """Record `message` at level warn."""
         if WARN >= self._settings.min_severity:
             self._log(WARN, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
-                      metadata, None)
+                      metadata, None, None)
 
     def error(self, message, source=None, *, execution_id=None, trace_id=None, span_id=None,
               tenant_id=None, user_id=None, metadata=None, error=None, stack_trace=None):
         """Record `message` at level error, with the traceback of `error` or a `stack_trace`."""
         if ERROR >= self._settings.min_severity:
             self._log(ERROR, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
-                      metadata, stack_trace if stack_trace is not None else error)
+                      metadata, error if stack_trace is None else stack_trace, None)
 
     def fatal(self, message, source=None, *, execution_id=None, trace_id=None, span_id=None,
               tenant_id=None, user_id=None, metadata=None, error=None, stack_trace=None):
         """Record `message` at level fatal, with the traceback of `error` or a `stack_trace`."""
         if FATAL >= self._settings.min_severity:
             self._log(FATAL, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
-                      metadata, stack_trace if stack_trace is not None else error)
+                      metadata, error if stack_trace is None else stack_trace, None)
 
     warning = warn
     critical = fatal
@@ -144,100 +165,146 @@ cdef class LogChannel:
                stack_trace=None):
         """Record with a severity number and, if given, a wall-clock time of its own."""
         if severity >= self._settings.min_severity:
-            self._log(severity, message, source, execution_id, trace_id, span_id, tenant_id,
-                      user_id, metadata, stack_trace, timestamp_ns)
+            self._log(severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
+                      metadata, stack_trace, timestamp_ns)
 
-    cdef int _log(self, int severity, object message, object source, object execution_id,
-                  object trace_id, object span_id, object tenant_id, object user_id,
-                  object metadata, object stack_trace, object timestamp_ns=None) except -1:
-        cdef RecordContext context
-        cdef tuple ids
+    cdef inline int _log(self, int severity, message, source, execution_id, trace_id, span_id,
+                         tenant_id, user_id, metadata, stack_trace, timestamp_ns) except -1:
+        cdef LogCall call
+        call.texts[SOURCE] = <PyObject *> source
+        call.texts[TENANT_ID] = <PyObject *> tenant_id
+        call.texts[USER_ID] = <PyObject *> user_id
+        call.texts[EXECUTION_ID] = <PyObject *> execution_id
+        call.texts[TRACE_ID] = <PyObject *> trace_id
+        call.texts[SPAN_ID] = <PyObject *> span_id
+        call.texts[MESSAGE] = <PyObject *> message
+        call.texts[METADATA] = <PyObject *> metadata
+        call.texts[STACK_TRACE] = <PyObject *> stack_trace
+        call.severity = severity
+        call.timed = timestamp_ns is not None
+        if call.timed:
+            call.timestamp_ns = timestamp_ns
+        return self._record(&call)
+
+    cdef int _record(self, LogCall *call) except -1:
+        """Fill what the call left out, and write the record."""
+        cdef PyObject **texts = call.texts
+        cdef RecordContext context = None
+        cdef object merged
         cdef int status
-        cdef int64_t when
-        if source is None:
-            source = self._source
-            if source is None:
+        if texts[SOURCE] == NONE:
+            texts[SOURCE] = <PyObject *> self._source
+            if texts[SOURCE] == NONE:
                 raise TypeError("a log call needs a source: pass it, or preset it with bind(source=…)")
-        if execution_id is None:
-            execution_id = self._execution_id
-        if trace_id is None:
-            trace_id = self._trace_id
-        if span_id is None:
-            span_id = self._span_id
-        if tenant_id is None:
-            tenant_id = self._tenant_id
-        if user_id is None:
-            user_id = self._user_id
-        if execution_id is None or trace_id is None or span_id is None or tenant_id is None:
+        if texts[EXECUTION_ID] == NONE:
+            texts[EXECUTION_ID] = <PyObject *> self._execution_id
+        if texts[TRACE_ID] == NONE:
+            texts[TRACE_ID] = <PyObject *> self._trace_id
+        if texts[SPAN_ID] == NONE:
+            texts[SPAN_ID] = <PyObject *> self._span_id
+        if texts[TENANT_ID] == NONE:
+            texts[TENANT_ID] = <PyObject *> self._tenant_id
+        if texts[USER_ID] == NONE:
+            texts[USER_ID] = <PyObject *> self._user_id
+        if (texts[EXECUTION_ID] == NONE or texts[TRACE_ID] == NONE or texts[SPAN_ID] == NONE
+                or texts[TENANT_ID] == NONE):
             context = current_record_context()
             if context is not None:
-                if execution_id is None:
-                    execution_id = context.execution_id
-                if span_id is None and (trace_id is None or trace_id == context.trace_id):
-                    span_id = context.span_id
-                if trace_id is None:
-                    trace_id = context.trace_id
-                if tenant_id is None:
-                    tenant_id = context.tenant_id
-                if user_id is None:
-                    user_id = context.user_id
+                _fill(texts, context)
         if self._metadata is not None:
-            metadata = self._metadata if metadata is None else {**self._metadata, **dict(metadata)}
-        when = realtime_ns() if timestamp_ns is None else timestamp_ns
+            if texts[METADATA] == NONE:
+                texts[METADATA] = <PyObject *> self._metadata
+            else:
+                merged = _merged(self._metadata, <object> texts[METADATA])
+                texts[METADATA] = <PyObject *> merged
+        if not call.timed:
+            call.timestamp_ns = realtime_ns()
         if self._settings.redact == REDACT_ALL:
             status = SENSITIVE
         else:
-            status = self._write(severity, when, message, source, execution_id, trace_id, span_id,
-                                 tenant_id, user_id, metadata, stack_trace, self._settings.redact)
-        while status > NO_ROOM:
-            # Slow path: a value that only Python can convert, a secret, or too much of it. What
-            # comes back is plain, so this ends: at the latest with shortened metadata.
-            ids = (source, execution_id, trace_id, span_id, tenant_id, user_id)
-            message, ids, metadata, stack_trace = self._settings.simplify(
-                message, ids, metadata, stack_trace, status)
-            source, execution_id, trace_id, span_id, tenant_id, user_id = ids
-            status = self._write(severity, when, message, source, execution_id, trace_id, span_id,
-                                 tenant_id, user_id, metadata, stack_trace, False)
+            status = self._write(call, self._settings.redact)
+        if status > NO_ROOM:
+            self._record_plain(call, status)
         return 0
 
-    cdef int _write(self, int severity, int64_t when, object message, object source,
-                    object execution_id, object trace_id, object span_id, object tenant_id,
-                    object user_id, object metadata, object stack_trace, bint redact) except -1:
+    cdef int _record_plain(self, LogCall *call, int status) except -1:
+        """Slow path: a value that only Python can convert, a secret, or too much of it.
+
+        What `simplify` returns is plain, so this ends: at the latest with shortened metadata.
+        """
+        cdef PyObject **texts = call.texts
+        cdef tuple ids = tuple([<object> texts[i] for i in range(SOURCE, MESSAGE)])
+        cdef object message = <object> texts[MESSAGE]
+        cdef object metadata = <object> texts[METADATA]
+        cdef object stack_trace = <object> texts[STACK_TRACE]
+        while status > NO_ROOM:
+            message, ids, metadata, stack_trace = self._settings.simplify(
+                message, ids, metadata, stack_trace, status)
+            for i in range(SOURCE, MESSAGE):
+                texts[i] = <PyObject *> ids[i]
+            texts[MESSAGE] = <PyObject *> message
+            texts[METADATA] = <PyObject *> metadata
+            texts[STACK_TRACE] = <PyObject *> stack_trace
+            status = self._write(call, False)
+        return 0
+
+    cdef int _write(self, LogCall *call, bint redact) except -1:
         """Write the record in place; an EncodeStatus. Dropped (and counted) is ENCODED too."""
         cdef Encoder out
         cdef RecordRing ring = self._ring
         cdef RecordHeader *record
         cdef uint32_t *field
         cdef char *start
+        cdef int i
+        cdef bint urgent = call.severity >= ERROR
         while True:
-            record = ring.begin(&out, N_FIELDS, redact)
+            record = ring.begin(&out, N_FIELDS, False)
             if record != NULL:
                 field = <uint32_t *> (<char *> record + sizeof(RecordHeader))
-                out.redact = False
-                _put(&out, source, ID_MAX_BYTES, &field[0])
-                _put(&out, tenant_id, ID_MAX_BYTES, &field[1])
-                _put(&out, user_id, ID_MAX_BYTES, &field[2])
-                _put(&out, execution_id, ID_MAX_BYTES, &field[3])
-                _put(&out, trace_id, ID_MAX_BYTES, &field[4])
-                _put(&out, span_id, ID_MAX_BYTES, &field[5])
+                for i in range(SOURCE, MESSAGE):
+                    _write_field(&out, call.texts[i], ID_MAX_BYTES, &field[i])
                 out.redact = redact
-                _put(&out, message, TEXT_MAX_BYTES, &field[6])
-                if metadata is None:
-                    field[7] = 0
-                elif out.status == ENCODED:
+                _write_field(&out, call.texts[MESSAGE], TEXT_MAX_BYTES, &field[MESSAGE])
+                field[METADATA] = 0
+                if call.texts[METADATA] != NONE and out.status == ENCODED:
                     start = out.at
-                    write_json(&out, <PyObject *> metadata)
-                    field[7] = (<uint32_t> FIELD_TEXT << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
-                _put(&out, stack_trace, TEXT_MAX_BYTES, &field[8])
+                    write_json(&out, call.texts[METADATA])
+                    field[METADATA] = (<uint32_t> FIELD_TEXT << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
+                _write_field(&out, call.texts[STACK_TRACE], TEXT_MAX_BYTES, &field[STACK_TRACE])
             if out.status == ENCODED:
                 break
             if out.status != NO_ROOM:
                 return out.status
-            if not ring.make_room(self._settings.policy, severity >= ERROR):
+            if not ring.make_room(self._settings.policy, urgent):
                 return ENCODED
-        ring.publish(&out, record, KIND_LOG, <unsigned char> severity, when, N_FIELDS, severity >= ERROR)
+        ring.publish(&out, record, KIND_LOG, <unsigned char> call.severity, call.timestamp_ns, N_FIELDS, urgent)
         if self._settings.listening:
             self._settings.publish((<char *> record)[:record.length])
         if ring.synchronous:
             ring.after_publish()
         return ENCODED
+
+
+cdef void _fill(PyObject **texts, RecordContext context) noexcept:
+    """Missing ids from the context; its span only together with its own trace."""
+    if texts[SPAN_ID] == NONE and (
+            texts[TRACE_ID] == NONE or _same_text(texts[TRACE_ID], <PyObject *> context.trace_id)):
+        texts[SPAN_ID] = <PyObject *> context.span_id
+    if texts[TRACE_ID] == NONE:
+        texts[TRACE_ID] = <PyObject *> context.trace_id
+    if texts[EXECUTION_ID] == NONE:
+        texts[EXECUTION_ID] = <PyObject *> context.execution_id
+    if texts[TENANT_ID] == NONE:
+        texts[TENANT_ID] = <PyObject *> context.tenant_id
+    if texts[USER_ID] == NONE:
+        texts[USER_ID] = <PyObject *> context.user_id
+
+
+cdef bint _same_text(PyObject *a, PyObject *b) noexcept:
+    return a == b or (type_of(a) == PyUnicodeType and type_of(b) == PyUnicodeType
+                      and <str> a == <str> b)
+
+
+cdef object _merged(dict preset, object metadata):
+    """Preset metadata with that of the call on top; odd metadata is left to the slow path."""
+    return {**preset, **metadata} if isinstance(metadata, dict) else {**preset, "value": metadata}
