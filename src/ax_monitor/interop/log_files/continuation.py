@@ -23,15 +23,14 @@ _LAST_LINE = re.compile(r"[A-Za-z_$][\w$.]*(?:: |:?$)", re.ASCII)
 
 
 class StackTrace:
-    """The continuation lines of one record, of which at most 256 KiB are kept."""
+    """The continuation lines of one record, of which at most 256 KiB are kept.
+
+    Args:
+        text: The stack trace that the record brought along.
+        indented: Whether any indented line continues the record, not only after a stack line.
+    """
 
     def __init__(self, text: str | None, *, indented: bool) -> None:
-        """Starts with no continuation line.
-
-        Args:
-            text: The stack trace that the record brought along.
-            indented: Whether any indented line continues the record, not only after a stack line.
-        """
         self._lines = [] if text is None else [text]
         self._bytes = 0 if text is None else len(text.encode())
         self._full = False

@@ -20,14 +20,13 @@ def _storable(value: object) -> object:
 
 
 class JsonParser:
-    """Reads lines that are a JSON object each; `NaN` and `Infinity` are let through."""
+    """Reads lines that are a JSON object each; `NaN` and `Infinity` are let through.
+
+    Args:
+        source: The source of records that name none.
+    """
 
     def __init__(self, source: str) -> None:
-        """Keeps what the lines do not say.
-
-        Args:
-            source: The source of records that name none.
-        """
         self._source = source
 
     def parse(self, line: str) -> ParsedLine | None:

@@ -61,16 +61,15 @@ def pairs(line: str) -> dict[str, object] | None:
 
 
 class LogfmtParser:
-    """Reads lines that are made of `key=value` pairs; values stay text."""
+    """Reads lines that are made of `key=value` pairs; values stay text.
+
+    Args:
+        source: The source of records that name none.
+        strict: Whether a line must also name its time, level or message. This tells logfmt from
+            prose with an equals sign when nobody said that the file is logfmt.
+    """
 
     def __init__(self, source: str, *, strict: bool = False) -> None:
-        """Keeps what the lines do not say.
-
-        Args:
-            source: The source of records that name none.
-            strict: Whether a line must also name its time, level or message. This tells logfmt
-                from prose with an equals sign when nobody said that the file is logfmt.
-        """
         self._source = source
         self._strict = strict
 

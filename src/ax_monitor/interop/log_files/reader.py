@@ -58,6 +58,10 @@ class LogFile:
     none. Dates without a year get the last one that does not put them after the file's time of
     modification. Only this thread may use the object.
 
+    Args:
+        path: A plain or gzip-compressed file, or a pipe.
+        format: The format of the file; `auto` finds it from the first 200 lines.
+
     Attributes:
         total_bytes: Size of the file on disk when it was opened; `None` for a pipe.
         bytes_read: Bytes of the file on disk that were read so far, in steps of 64 KiB; with a
@@ -77,12 +81,6 @@ class LogFile:
     def __init__(
         self, path: str | os.PathLike[str], *, format: Format | Literal["auto"] = "auto"
     ) -> None:
-        """Opens the file.
-
-        Args:
-            path: A plain or gzip-compressed file, or a pipe.
-            format: The format of the file; `auto` finds it from the first 200 lines.
-        """
         self._file = open(path, "rb", buffering=0)
         status = os.fstat(self._file.fileno())
         self.total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None

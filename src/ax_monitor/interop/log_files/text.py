@@ -39,14 +39,12 @@ class TextParser:
 
     What a line gives does not depend on the lines before it: only a specific row, which no other
     row contradicts, is tried out of turn. Not thread-safe; make one for each file.
+
+    Args:
+        around: What the lines do not say themselves.
     """
 
     def __init__(self, around: Surroundings) -> None:
-        """Starts without a remembered format.
-
-        Args:
-            around: What the lines do not say themselves.
-        """
         self._around = around
         self._last = TEXT_FORMATS[0]
 
