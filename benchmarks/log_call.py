@@ -25,7 +25,14 @@ def _loop(call: Callable[..., object]) -> Callable[[], float]:
         calls = range(CALLS)
         start = time.perf_counter_ns()
         for _ in calls:
-            call(MESSAGE, SOURCE, execution_id=EXECUTION_ID, trace_id=TRACE_ID, span_id=SPAN_ID, tenant_id=TENANT_ID)
+            call(
+                MESSAGE,
+                SOURCE,
+                execution_id=EXECUTION_ID,
+                trace_id=TRACE_ID,
+                span_id=SPAN_ID,
+                tenant_id=TENANT_ID,
+            )
         return (time.perf_counter_ns() - start) / CALLS
 
     return run
@@ -36,14 +43,28 @@ def _loop_metadata(call: Callable[..., object]) -> Callable[[], float]:
         calls = range(CALLS)
         start = time.perf_counter_ns()
         for _ in calls:
-            call(MESSAGE, SOURCE, execution_id=EXECUTION_ID, trace_id=TRACE_ID, span_id=SPAN_ID, tenant_id=TENANT_ID, metadata=METADATA)
+            call(
+                MESSAGE,
+                SOURCE,
+                execution_id=EXECUTION_ID,
+                trace_id=TRACE_ID,
+                span_id=SPAN_ID,
+                tenant_id=TENANT_ID,
+                metadata=METADATA,
+            )
         return (time.perf_counter_ns() - start) / CALLS
 
     return run
 
 
 def _loop_standard(logger: logging.Logger) -> Callable[[], float]:
-    extra = {"execution_id": EXECUTION_ID, "trace_id": TRACE_ID, "span_id": SPAN_ID, "tenant_id": TENANT_ID, "metadata": METADATA}
+    extra = {
+        "execution_id": EXECUTION_ID,
+        "trace_id": TRACE_ID,
+        "span_id": SPAN_ID,
+        "tenant_id": TENANT_ID,
+        "metadata": METADATA,
+    }
 
     def run() -> float:
         calls = range(2000)
@@ -77,11 +98,18 @@ def run() -> list[Result]:
     plain_file = logging.getLogger("bench.file")
     plain_queue = logging.getLogger("bench.queue")
     file_handler = logging.FileHandler(folder / "plain.log")
-    file_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(execution_id)s %(trace_id)s %(message)s %(metadata)s"))
+    file_handler.setFormatter(
+        logging.Formatter(
+            "%(asctime)s %(levelname)s %(name)s %(execution_id)s %(trace_id)s %(message)s %(metadata)s"
+        )
+    )
     waiting: queue.Queue[logging.LogRecord] = queue.Queue(-1)
     listener = logging.handlers.QueueListener(waiting, file_handler)
     listener.start()
-    for peer, handler in ((plain_file, file_handler), (plain_queue, logging.handlers.QueueHandler(waiting))):
+    for peer, handler in (
+        (plain_file, file_handler),
+        (plain_queue, logging.handlers.QueueHandler(waiting)),
+    ):
         peer.setLevel(logging.INFO)
         peer.propagate = False
         peer.addHandler(handler)

@@ -11,7 +11,7 @@ from importlib.resources import files
 import apsw
 
 from ax_monitor.errors import SchemaVersionError, StorageError
-from ax_monitor.storage.connection import APPLICATION_ID
+from ax_monitor.storage.connection import APPLICATION_ID, open_reader, storage_errors
 
 
 def _load() -> tuple[str, ...]:
@@ -66,3 +66,15 @@ def migrate(connection: apsw.Connection, path: str) -> None:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def dump_schema(path: str) -> str:
+    """The statements that make the file's tables, views, indexes and triggers, in their order."""
+    with storage_errors(path, "reading"):
+        connection = open_reader(path)
+        rows = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'logs\_fts\_%' "
+            "ESCAPE '\' ORDER BY rowid"
+        ).fetchall()
+        connection.close()
+    return "".join(f"{sql};\n\n" for (sql,) in rows)
