@@ -73,8 +73,8 @@ def dump_schema(path: str) -> str:
     with storage_errors(path, "reading"):
         connection = open_reader(path)
         rows = connection.execute(
-            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'logs\_fts\_%' "
-            "ESCAPE '\' ORDER BY rowid"
+            "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'logs_fts_*' "
+            "ORDER BY rowid"
         ).fetchall()
         connection.close()
     return "".join(f"{sql};\n\n" for (sql,) in rows)

@@ -1,0 +1,278 @@
+-- Version 1, generated from the migrations by `make docs`.
+
+CREATE TABLE recorder_rings (
+  ring INTEGER PRIMARY KEY,
+  ring_id BLOB NOT NULL UNIQUE,
+  salt INTEGER NOT NULL,            -- part of the ids of the ring's records
+  last_seq INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+
+CREATE TABLE recorder_rejects (
+  ring_id BLOB NOT NULL,
+  ring_seq INTEGER NOT NULL,
+  rejected_at INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  record BLOB NOT NULL,
+  PRIMARY KEY (ring_id, ring_seq)
+) WITHOUT ROWID;
+
+CREATE TABLE log_contexts (
+  id INTEGER PRIMARY KEY,
+  source TEXT NOT NULL,
+  tenant_id TEXT,
+  user_id TEXT,
+  execution_id TEXT,
+  trace_id TEXT
+);
+
+CREATE INDEX log_contexts_execution ON log_contexts(execution_id) WHERE execution_id IS NOT NULL;
+
+CREATE INDEX log_contexts_trace ON log_contexts(trace_id) WHERE trace_id IS NOT NULL;
+
+CREATE INDEX log_contexts_source ON log_contexts(source);
+
+CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS NOT NULL;
+
+CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
+
+CREATE TABLE log_records (
+  seq INTEGER PRIMARY KEY,          -- (timestamp << 12) + counter: the order of time is the order of rows
+  context INTEGER NOT NULL,         -- log_contexts.id
+  severity INTEGER NOT NULL,        -- OpenTelemetry severity number: 5, 9, 13, 17, 21
+  span_id,                          -- 16 hex digits as a 64-bit integer; any other text as it is
+  ring INTEGER,                     -- recorder_rings.ring; NULL: written by another program
+  ring_seq INTEGER,
+  id TEXT,                          -- NULL: computed from timestamp, ring_seq and the ring's salt
+  message TEXT NOT NULL,
+  metadata TEXT,                    -- JSON object
+  stack_trace TEXT
+);
+
+CREATE INDEX log_records_context ON log_records(context);
+
+CREATE INDEX log_records_errors ON log_records(seq) WHERE severity >= 17;
+
+CREATE UNIQUE INDEX log_records_id ON log_records(id) WHERE id IS NOT NULL;
+
+CREATE VIEW logs AS
+SELECT
+  coalesce(r.id, printf('%08x-%04x-7%03x-%04x-%012x',
+    (r.seq >> 28) & 0xffffffff, (r.seq >> 12) & 0xffff, (r.ring_seq >> 28) & 0xfff,
+    0x8000 | ((r.ring_seq >> 14) & 0x3fff), ((r.ring_seq & 0x3fff) << 34) | g.salt)) AS id,
+  r.seq >> 12 AS timestamp,
+  CASE WHEN r.severity < 9 THEN 'debug' WHEN r.severity < 13 THEN 'info'
+    WHEN r.severity < 17 THEN 'warn' WHEN r.severity < 21 THEN 'error' ELSE 'fatal' END AS level,
+  r.message,
+  c.source,
+  c.execution_id,
+  c.trace_id,
+  CASE typeof(r.span_id) WHEN 'integer' THEN printf('%016x', r.span_id) ELSE r.span_id END AS span_id,
+  c.tenant_id,
+  c.user_id,
+  r.metadata,
+  r.stack_trace,
+  r.seq AS seq,
+  r.seq AS rowid                    -- for joins with logs_fts.rowid
+FROM log_records r
+CROSS JOIN log_contexts c ON c.id = r.context
+LEFT JOIN recorder_rings g ON g.ring = r.ring;
+
+CREATE TRIGGER logs_insert INSTEAD OF INSERT ON logs BEGIN
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.timestamp') WHERE NEW.timestamp IS NULL;
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.message') WHERE NEW.message IS NULL;
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.source') WHERE NEW.source IS NULL;
+  SELECT RAISE(ABORT, 'logs.level must be debug, info, warn, error or fatal')
+    WHERE coalesce(NEW.level NOT IN ('debug', 'info', 'warn', 'error', 'fatal'), 1);
+  INSERT INTO log_contexts(source, tenant_id, user_id, execution_id, trace_id)
+    SELECT NEW.source, NEW.tenant_id, NEW.user_id, NEW.execution_id, NEW.trace_id
+    WHERE NOT EXISTS (
+      SELECT 1 FROM log_contexts WHERE source = NEW.source AND tenant_id IS NEW.tenant_id
+        AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id);
+  INSERT INTO log_records(seq, context, severity, span_id, id, message, metadata, stack_trace)
+    SELECT
+      (SELECT coalesce(max(seq) + 1, NEW.timestamp << 12) FROM log_records
+        WHERE seq BETWEEN NEW.timestamp << 12 AND (NEW.timestamp << 12) + 4095),
+      (SELECT max(id) FROM log_contexts WHERE source = NEW.source AND tenant_id IS NEW.tenant_id
+        AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id),
+      CASE NEW.level WHEN 'debug' THEN 5 WHEN 'info' THEN 9 WHEN 'warn' THEN 13
+        WHEN 'error' THEN 17 ELSE 21 END,
+      NEW.span_id,
+      coalesce(NEW.id, lower(hex(randomblob(16)))),
+      NEW.message, NEW.metadata, NEW.stack_trace;
+END;
+
+CREATE TRIGGER logs_delete INSTEAD OF DELETE ON logs BEGIN
+  DELETE FROM log_records WHERE seq = OLD.seq;
+END;
+
+CREATE TRIGGER logs_update INSTEAD OF UPDATE ON logs BEGIN
+  SELECT RAISE(ABORT, 'logs.level must be debug, info, warn, error or fatal')
+    WHERE coalesce(NEW.level NOT IN ('debug', 'info', 'warn', 'error', 'fatal'), 1);
+  INSERT INTO log_contexts(source, tenant_id, user_id, execution_id, trace_id)
+    SELECT NEW.source, NEW.tenant_id, NEW.user_id, NEW.execution_id, NEW.trace_id
+    WHERE NOT EXISTS (
+      SELECT 1 FROM log_contexts WHERE source = NEW.source AND tenant_id IS NEW.tenant_id
+        AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id);
+  UPDATE log_records SET
+    seq = CASE WHEN NEW.timestamp = OLD.timestamp THEN OLD.seq ELSE
+      (SELECT coalesce(max(seq) + 1, NEW.timestamp << 12) FROM log_records
+        WHERE seq BETWEEN NEW.timestamp << 12 AND (NEW.timestamp << 12) + 4095) END,
+    context = (SELECT max(id) FROM log_contexts
+      WHERE source = NEW.source AND tenant_id IS NEW.tenant_id AND user_id IS NEW.user_id
+        AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id),
+    severity = CASE NEW.level WHEN 'debug' THEN 5 WHEN 'info' THEN 9 WHEN 'warn' THEN 13
+      WHEN 'error' THEN 17 ELSE 21 END,
+    span_id = NEW.span_id,
+    id = NEW.id,
+    message = NEW.message,
+    metadata = NEW.metadata,
+    stack_trace = NEW.stack_trace
+  WHERE seq = OLD.seq;
+END;
+
+CREATE VIRTUAL TABLE logs_fts USING fts5(
+  message, content=log_records, content_rowid=seq, columnsize=0
+);
+
+CREATE TRIGGER logs_ai AFTER INSERT ON log_records BEGIN
+  INSERT INTO logs_fts(rowid, message) VALUES (NEW.seq, NEW.message);
+END;
+
+CREATE TRIGGER logs_ad AFTER DELETE ON log_records BEGIN
+  INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', OLD.seq, OLD.message);
+END;
+
+CREATE TRIGGER logs_au AFTER UPDATE OF seq, message ON log_records BEGIN
+  INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', OLD.seq, OLD.message);
+  INSERT INTO logs_fts(rowid, message) VALUES (NEW.seq, NEW.message);
+END;
+
+CREATE TABLE traces (
+  trace_id TEXT PRIMARY KEY,
+  workflow_execution_id TEXT NOT NULL,
+  started_at INTEGER NOT NULL,
+  completed_at INTEGER,
+  duration REAL,
+  span_count INTEGER NOT NULL DEFAULT 0
+);
+
+CREATE INDEX traces_execution ON traces(workflow_execution_id);
+
+CREATE INDEX traces_started ON traces(started_at);
+
+CREATE TABLE spans (
+  span_id TEXT PRIMARY KEY,
+  trace_id TEXT NOT NULL,
+  parent_span_id TEXT,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,               -- internal | server | client | producer | consumer
+  started_at INTEGER NOT NULL,
+  completed_at INTEGER,
+  duration REAL,
+  status TEXT NOT NULL,             -- ok | error | unset
+  attributes TEXT NOT NULL,         -- JSON object
+  start_ns INTEGER,
+  duration_ns INTEGER
+);
+
+CREATE INDEX spans_trace ON spans(trace_id);
+
+CREATE TABLE span_events (
+  id TEXT PRIMARY KEY,
+  span_id TEXT NOT NULL,
+  timestamp INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  attributes TEXT                   -- JSON object
+);
+
+CREATE INDEX span_events_span ON span_events(span_id);
+
+CREATE TABLE performance_metrics (
+  id TEXT PRIMARY KEY,
+  timestamp INTEGER NOT NULL,
+  metric_type TEXT NOT NULL,
+  value REAL NOT NULL,
+  unit TEXT,
+  labels TEXT,                      -- JSON object
+  tenant_id TEXT
+);
+
+CREATE INDEX performance_metrics_type ON performance_metrics(metric_type, timestamp);
+
+CREATE TABLE workflow_executions_monitor (
+  id TEXT PRIMARY KEY,
+  workflow_id TEXT,
+  workflow_name TEXT,
+  tenant_id TEXT,
+  user_id TEXT,
+  status TEXT DEFAULT 'pending',
+  started_at INTEGER,
+  completed_at INTEGER,
+  duration REAL,
+  steps_total INTEGER DEFAULT 0,
+  steps_completed INTEGER DEFAULT 0,
+  steps_failed INTEGER DEFAULT 0,
+  current_step TEXT,
+  error_message TEXT,
+  metadata TEXT                     -- JSON object
+);
+
+CREATE INDEX workflow_executions_status ON workflow_executions_monitor(status, started_at);
+
+CREATE TABLE workflow_step_executions (
+  id TEXT PRIMARY KEY,
+  execution_id TEXT,
+  step_key TEXT,
+  step_name TEXT,
+  status TEXT DEFAULT 'pending',
+  started_at INTEGER,
+  completed_at INTEGER,
+  duration REAL,
+  retry_count INTEGER DEFAULT 0,
+  error_message TEXT,
+  input_size INTEGER,
+  output_size INTEGER,
+  tokens_used INTEGER,
+  cost REAL,
+  provider TEXT,
+  model TEXT
+);
+
+CREATE INDEX workflow_steps_execution ON workflow_step_executions(execution_id);
+
+CREATE TABLE alert_rules (
+  id TEXT PRIMARY KEY,
+  name TEXT NOT NULL,
+  description TEXT NOT NULL,
+  enabled INTEGER NOT NULL DEFAULT 1,
+  metric_type TEXT NOT NULL,
+  condition_operator TEXT NOT NULL,
+  condition_threshold REAL NOT NULL,
+  condition_window_ms INTEGER NOT NULL,
+  condition_aggregation TEXT NOT NULL,
+  severity TEXT NOT NULL,
+  labels TEXT NOT NULL,             -- JSON object
+  cooldown_ms INTEGER NOT NULL,
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL
+);
+
+CREATE TABLE alerts (
+  id TEXT PRIMARY KEY,
+  timestamp INTEGER NOT NULL,
+  severity TEXT NOT NULL,
+  status TEXT NOT NULL,
+  title TEXT NOT NULL,
+  description TEXT NOT NULL,
+  source TEXT NOT NULL,
+  labels TEXT NOT NULL,             -- JSON object
+  tenant_id TEXT,
+  acknowledged_by TEXT,
+  acknowledged_at INTEGER,
+  resolved_at INTEGER,
+  metadata TEXT                     -- JSON object
+);
+
+CREATE INDEX alerts_status ON alerts(status, timestamp);
+
