@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench soak lint format docs debug-test wheel clean
+.PHONY: help demo test bench bench-kernels soak lint format docs debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,8 +39,11 @@ test: $(VENV)/.test ## the test suite (under five minutes)
 soak: $(VENV)/.test ## the long tests, with large counts
 	AX_MONITOR_TEST_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=3600 $(ARGS)
 
-bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md
+bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (about 15 minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-kernels: $(VENV)/.test ## single kernels, with pytest-benchmark
+	$(BIN)/python -m pytest benchmarks/kernels --import-mode=prepend $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy, cython-lint, stubtest, import-linter
 	$(BIN)/ruff check .
