@@ -13,7 +13,11 @@ from ax_monitor._native import COLON_WORDS, SENSITIVE_WORDS, is_sensitive, is_se
 
 REDACTED = "[redacted]"
 
-_VALUE = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|(?:(?:bearer|basic)\s+)?[^\s,;&"'\])}]+)"""
+# What follows the word: a quoted text (to the end where the closing quote is missing), one in
+# escaped quotes, or a bare value.
+_VALUE = r"""(?!\[redacted\])(?:"(?:[^"\\]|\\.?)*(?:"|\Z)|'(?:[^'\\]|\\.?)*(?:'|\Z)"""
+_VALUE += r"""|\\+"[^"]*(?:"|\Z)|\\+'[^']*(?:'|\Z)|(?:(?:bearer|basic)\s+)?[^\s,;&"'\])}]+)"""
+_AFTER_WORD = r"""["'\\\s]*"""
 _RULES = (
     # -----BEGIN … PRIVATE KEY----- up to its end
     (re.compile(r"-----BEGIN [A-Z ]+-----.*?(?:-----END [A-Z ]+-----|\Z)", re.DOTALL), REDACTED),
@@ -22,15 +26,15 @@ _RULES = (
     # word=value, word: value
     (
         re.compile(
-            rf"""((?:{"|".join(map(re.escape, SENSITIVE_WORDS))})["']?\s*=\s*){_VALUE}""",
-            re.IGNORECASE,
+            rf"""((?:{"|".join(map(re.escape, SENSITIVE_WORDS))}){_AFTER_WORD}=\s*){_VALUE}""",
+            re.IGNORECASE | re.DOTALL,
         ),
         rf"\1{REDACTED}",
     ),
     (
         re.compile(
-            rf"""((?:{"|".join(map(re.escape, COLON_WORDS))})["']?\s*:\s*){_VALUE}""",
-            re.IGNORECASE,
+            rf"""((?:{"|".join(map(re.escape, COLON_WORDS))}){_AFTER_WORD}:\s*){_VALUE}""",
+            re.IGNORECASE | re.DOTALL,
         ),
         rf"\1{REDACTED}",
     ),

@@ -23,10 +23,13 @@ the write transaction before the tables are read: it assigns keys and refs behin
 
 cimport cython
 
+import os
+
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport INT64_MIN, UINT64_MAX, int64_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
+from posix.stat cimport fstat, struct_stat
 
 from ax_monitor._native.ids cimport UUID_TEXT_BYTES, hex16_read, uuid7_write
 from ax_monitor._native.record cimport (
@@ -121,6 +124,36 @@ cdef public int sqlite3_axmonitor_init(sqlite3 *db, char **error, void **api) no
     return SQLITE_OK
 
 
+# -- forks -----------------------------------------------------------------------------------------
+
+cdef uint32_t _generation = 0           # how many forks lie between the first process and this one
+
+
+cdef int _fstat(int fd, struct_stat *out) noexcept nogil:
+    """What SQLite is to call instead of fstat(): in a forked child every file is another one.
+
+    SQLite keeps one list of open files a process, by device and inode, with the locks that the
+    process holds on them. A child inherits that list, but not the locks. Were it to open a file that
+    its parent has open, it would believe that it holds them: another process may then truncate the
+    WAL index that the child has mapped, which kills it. Another device number keeps the files of
+    both apart. https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork
+    """
+    cdef int rc = fstat(fd, out)
+    if rc == 0:
+        out.st_dev += _generation * 0x9E3779B1U
+    return rc
+
+
+def _after_fork_in_child():
+    global _generation
+    _generation += 1
+
+
+# For `xSetSystemCall("fstat", …)` of SQLite's unix VFS.
+FSTAT_ADDRESS = <uintptr_t> <void *> &_fstat
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
 # -- a record's parts ------------------------------------------------------------------------------
 
 cdef inline const uint32_t *_fields(const char *record) noexcept nogil:
@@ -133,7 +166,7 @@ cdef inline const char *_payload(const char *record) noexcept nogil:
 
 cdef inline int64_t _milliseconds(const char *record) noexcept nogil:
     cdef int64_t ns = (<const RecordHeader *> record).timestamp_ns
-    return ns // 1000000 if ns >= 0 else -((999999 - ns) // 1000000)
+    return ns // 1000000 - (ns % 1000000 < 0)       # C rounds towards zero, Python down
 
 
 # -- loading a batch -------------------------------------------------------------------------------
@@ -250,14 +283,12 @@ cdef void _forget_groups(KindTable *table) noexcept nogil:
 
 cdef int _assign_groups(KindTable *table, int64_t max_ref) noexcept nogil:
     """Look every record's group up; new ones get the refs behind `max_ref`."""
-    cdef int64_t i, slot
+    cdef int64_t i, slot, start
     cdef uint32_t n, m, j
     cdef const uint32_t *fields
     cdef const char *payload
     cdef uint64_t hash
     cdef Group *group
-    if table.n_groups + table.n > GROUPS_MAX:
-        _forget_groups(table)
     m = 4 * table.n_grouped
     for i in range(table.n):
         fields = _fields(table.records[i])
@@ -266,7 +297,7 @@ cdef int _assign_groups(KindTable *table, int64_t max_ref) noexcept nogil:
         for j in range(<uint32_t> table.n_grouped):
             n += fields[j] & FIELD_LENGTH_MASK
         hash = _hash(<const char *> fields, m) ^ (_hash(payload, n) * 0xD6E8FEB86659FD93ULL)
-        slot = <int64_t> ((hash ^ (hash >> 29)) & (GROUP_TABLE - 1))
+        start = slot = <int64_t> ((hash ^ (hash >> 29)) & (GROUP_TABLE - 1))
         while True:
             group = &table.groups[slot]
             if group.ref == 0:
@@ -276,8 +307,9 @@ cdef int _assign_groups(KindTable *table, int64_t max_ref) noexcept nogil:
                 break
             slot = (slot + 1) & (GROUP_TABLE - 1)
         if group.ref == 0:
-            if table.n_groups >= GROUP_TABLE - 1:
-                return SQLITE_NOMEM         # a batch with more than 2^18 groups can't be claimed
+            if table.n_groups == GROUPS_MAX:
+                _forget_groups(table)
+                group = &table.groups[start]
             group.bytes = <char *> malloc(m + n + 1)
             if group.bytes == NULL:
                 return SQLITE_NOMEM

@@ -15,7 +15,10 @@ cdef enum EncodeStatus:
     NO_ROOM = 1         # the segment ends here: encode again in the next one
     FOREIGN = 2         # a value that only Python code can turn into text
     SENSITIVE = 3       # a text that looks like a secret: redact, then encode again
-    TOO_LARGE = 4       # JSON beyond TEXT_MAX_BYTES: shorten, then encode again
+    TOO_LARGE = 4       # JSON beyond its limit: shorten, then encode again
+
+cdef enum:
+    CUT_MARK_MAX = 64   # bytes of the mark behind a text that was cut, at most
 
 cdef struct Encoder:
     char *at            # next byte to write
@@ -25,7 +28,7 @@ cdef struct Encoder:
 
 # Each writes at `at` and moves it. None runs Python code, allocates a Python object or changes a
 # reference count: a record under construction in the ring can't be disturbed by a nested one.
-cdef void write_json(Encoder *out, PyObject *value) noexcept
+cdef void write_json(Encoder *out, PyObject *value, Py_ssize_t max_bytes) noexcept
 cdef void write_any_text(Encoder *out, PyObject *text, Py_ssize_t max_bytes) noexcept
 
 

@@ -40,7 +40,6 @@ cdef extern from "Python.h":
 cdef enum:
     MAX_DEPTH = 8           # FAULTS B7
     UTF8_MAX = 6            # bytes of one character at most: a lone surrogate becomes \udXXX
-    CUT_MARK_MAX = 64
 
 cdef const char *HEX = b"0123456789abcdef"
 
@@ -373,14 +372,14 @@ cdef void _json_items(Encoder *out, PyObject *items, bint is_list, int depth) no
     _json_raw(out, "]", 1)
 
 
-cdef void write_json(Encoder *out, PyObject *value) noexcept:
-    """A value as JSON, at most TEXT_MAX_BYTES of it."""
+cdef void write_json(Encoder *out, PyObject *value, Py_ssize_t max_bytes) noexcept:
+    """A value as JSON, at most `max_bytes` of it."""
     cdef char *end = out.end
-    cdef bint limited = end - out.at > TEXT_MAX_BYTES
+    cdef bint limited = end - out.at > max_bytes
     if out.status != ENCODED:
         return
     if limited:
-        out.end = out.at + TEXT_MAX_BYTES
+        out.end = out.at + max_bytes
     _json_value(out, value, 0)
     out.end = end
     if limited and out.status == NO_ROOM:
@@ -395,14 +394,20 @@ cdef bytes _encoded(Encoder *out, char *start):
 
 def encode_json(value, *, bint redact=False) -> bytes | None:
     """`value` as UTF-8 JSON, or None if it holds what only `plain()` can convert."""
-    cdef bytearray buffer = bytearray(TEXT_MAX_BYTES + 64)
-    cdef char *start = buffer
+    cdef bytearray buffer
+    cdef char *start
     cdef Encoder out
-    out.at = start
-    out.end = start + TEXT_MAX_BYTES + 64
-    out.status = ENCODED
-    out.redact = redact
-    write_json(&out, <PyObject *> value)
+    cdef Py_ssize_t room
+    for room in (2048, TEXT_MAX_BYTES + CUT_MARK_MAX):      # most values are small
+        buffer = bytearray(room)
+        start = buffer
+        out.at = start
+        out.end = start + room
+        out.status = ENCODED
+        out.redact = redact
+        write_json(&out, <PyObject *> value, TEXT_MAX_BYTES)
+        if out.status != NO_ROOM:
+            break
     return _encoded(&out, start)
 
 

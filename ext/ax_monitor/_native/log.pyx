@@ -2,6 +2,8 @@
 
 cimport cython
 
+from collections.abc import Mapping
+
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
@@ -9,6 +11,7 @@ from ax_monitor._native.clock cimport realtime_ns
 from ax_monitor._native.context cimport RecordContext, current_record_context
 from ax_monitor._native.encode cimport (
     ENCODED,
+    FOREIGN,
     NO_ROOM,
     SENSITIVE,
     Encoder,
@@ -43,6 +46,7 @@ cdef enum:
     WARN = 13
     ERROR = 17
     FATAL = 21
+    SEVERITY_MAX = 24
     REDACT_ALL = 2          # LogSettings.redact
 
 
@@ -163,7 +167,9 @@ cdef class LogChannel:
     def log_at(self, int severity, message, source, *, timestamp_ns=None, execution_id=None,
                trace_id=None, span_id=None, tenant_id=None, user_id=None, metadata=None,
                stack_trace=None):
-        """Record with a severity number and, if given, a wall-clock time of its own."""
+        """Record with a severity number (1 to 24) and, if given, a wall-clock time of its own."""
+        if not 1 <= severity <= SEVERITY_MAX:
+            raise ValueError(f"a severity number is 1 to 24, got {severity}")
         if severity >= self._settings.min_severity:
             self._log(severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id,
                       metadata, stack_trace, timestamp_ns)
@@ -207,7 +213,7 @@ cdef class LogChannel:
         if texts[USER_ID] == NONE:
             texts[USER_ID] = <PyObject *> self._user_id
         if (texts[EXECUTION_ID] == NONE or texts[TRACE_ID] == NONE or texts[SPAN_ID] == NONE
-                or texts[TENANT_ID] == NONE):
+                or texts[TENANT_ID] == NONE or texts[USER_ID] == NONE):
             context = current_record_context()
             if context is not None:
                 _fill(texts, context)
@@ -221,6 +227,8 @@ cdef class LogChannel:
             call.timestamp_ns = realtime_ns()
         if self._settings.redact == REDACT_ALL:
             status = SENSITIVE
+        elif texts[MESSAGE] == NONE:        # it would be NULL: only Python can make a text of it
+            status = FOREIGN
         else:
             status = self._write(call, self._settings.redact)
         if status > NO_ROOM:
@@ -268,7 +276,7 @@ cdef class LogChannel:
                 field[METADATA] = 0
                 if call.texts[METADATA] != NONE and out.status == ENCODED:
                     start = out.at
-                    write_json(&out, call.texts[METADATA])
+                    write_json(&out, call.texts[METADATA], TEXT_MAX_BYTES)
                     field[METADATA] = (<uint32_t> FIELD_TEXT << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
                 _write_field(&out, call.texts[STACK_TRACE], TEXT_MAX_BYTES, &field[STACK_TRACE])
             if out.status == ENCODED:
@@ -307,4 +315,9 @@ cdef bint _same_text(PyObject *a, PyObject *b) noexcept:
 
 cdef object _merged(dict preset, object metadata):
     """Preset metadata with that of the call on top; odd metadata is left to the slow path."""
-    return {**preset, **metadata} if isinstance(metadata, dict) else {**preset, "value": metadata}
+    if isinstance(metadata, (dict, Mapping)):
+        try:
+            return {**preset, **metadata}
+        except Exception:
+            pass
+    return {**preset, "value": metadata}

@@ -71,8 +71,15 @@ cdef bint sensitive_key(const char *key, Py_ssize_t n) noexcept nogil:
 
 
 cdef bint _word_before(const char *text, const char *at, int n_words) noexcept nogil:
-    """Is what stands before the `=` or `:` at `at` a sensitive word, maybe quoted?"""
-    while at > text and ((at - 1)[0] == 32 or (at - 1)[0] == 34 or (at - 1)[0] == 39):
+    """Is what stands before the `=` or `:` at `at` a sensitive word, maybe quoted?
+
+    The quotes may be escaped: the text may hold JSON, and is looked at as JSON itself in metadata.
+    """
+    cdef char c
+    while at > text:
+        c = (at - 1)[0]
+        if c != 32 and c != 34 and c != 39 and c != 92:     # space " ' \
+            break
         at -= 1
     return _ends_in_word(at, at - text, n_words)
 

@@ -48,6 +48,7 @@ cdef class RecordRing:
     cdef uint64_t _claim_seq            # the last record of the claim
     cdef bint _claimed
     cdef bint _shut                     # no more records
+    cdef bint _urgent                   # a record that is not to wait was appended since the claim
     cdef uint64_t _wake_seq             # the pump wants to be woken at this record
     cdef int _wake_fd
     cdef object _on_full                # callable(policy, priority) -> bool: try again?
@@ -55,6 +56,7 @@ cdef class RecordRing:
     cdef readonly uint64_t salt         # low 34 bits go into the ids of this ring's records
     cdef readonly uint64_t seq          # the last record appended; 0: none yet
     cdef readonly uint64_t released_seq # the last record whose space was given back (committed)
+    cdef readonly uint64_t released_records     # how many have been committed
     cdef readonly uint64_t dropped_oldest
     cdef readonly bint synchronous      # the process is exiting: every record is drained at once
 
@@ -70,5 +72,5 @@ cdef class RecordRing:
     cdef void _wake(self) noexcept
     cdef void _sum_last(self) noexcept
 
-cdef int write_scalar(Encoder *out, object value, uint32_t *field) except -1
+cdef int write_scalar(Encoder *out, object value, Py_ssize_t max_bytes, uint32_t *field) except -1
 cdef uint32_t record_length(const char *at, const char *end) noexcept nogil

@@ -22,7 +22,16 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport read, write
 
 from ax_monitor._native.clock cimport realtime_ns
-from ax_monitor._native.encode cimport ENCODED, FOREIGN, NO_ROOM, Encoder, write_json, write_text
+from ax_monitor._native.encode cimport (
+    CUT_MARK_MAX,
+    ENCODED,
+    FOREIGN,
+    NO_ROOM,
+    SENSITIVE,
+    Encoder,
+    write_json,
+    write_text,
+)
 from ax_monitor._native.record cimport (
     FIELD_FLOAT,
     FIELD_INT,
@@ -59,6 +68,7 @@ cdef enum:
     CHECKSUM_PENDING = 0
     NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
+    SHARED_BYTES = RECORD_MAX_BYTES - 4096  # for all fields of a record together, cut marks included
 
 cdef struct RingHeader:
     char[8] magic
@@ -165,7 +175,9 @@ cdef class RecordRing:
         self._shut = False
         self.seq = 0
         self.released_seq = 0
+        self.released_records = 0
         self.dropped_oldest = 0
+        self._urgent = False
         self._wake_fd = wake_fd
         self._wake_seq = UINT64_MAX
         self._base = <char *> self._view.buf + HEADER_BYTES
@@ -247,6 +259,8 @@ cdef class RecordRing:
         if self._limit - self._at >= 8:
             (<uint32_t *> self._at)[0] = 0          # the next record is not there yet
         ax_store_release32(&record.length, length)
+        if urgent:
+            self._urgent = True
         if self.seq >= self._wake_seq or (urgent and self._wake_seq != UINT64_MAX):
             self._wake()
 
@@ -318,12 +332,15 @@ cdef class RecordRing:
         """Append one record; the fields are None, str, int (64 bits), float, or a dict (as JSON).
 
         Returns its sequence number, 0 if it was dropped, -1 if a field can't be written as it is
-        (`ax_monitor.pipeline.plain` first), -2 if a text looks like a secret.
+        (`ax_monitor.pipeline.plain` first), -2 if a text looks like a secret, -3 if a dict is too
+        large. Texts are cut at `TEXT_MAX_BYTES`, and to an equal share each if the record as a
+        whole would not fit.
         """
         cdef Encoder out
         cdef RecordHeader *record
         cdef uint32_t *table
         cdef uint32_t n = len(fields), i
+        cdef Py_ssize_t max_bytes = TEXT_MAX_BYTES
         cdef int64_t now = realtime_ns() if timestamp_ns is None else timestamp_ns
         if n > RECORD_MAX_FIELDS or not 1 <= kind <= 15:
             raise ValueError("a record has at most 32 fields and a kind from 1 to 15")
@@ -332,12 +349,14 @@ cdef class RecordRing:
             if record != NULL:
                 table = <uint32_t *> (<char *> record + sizeof(RecordHeader))
                 for i in range(n):
-                    write_scalar(&out, fields[i], &table[i])
+                    write_scalar(&out, fields[i], max_bytes, &table[i])
             if out.status == ENCODED:
                 break
             if out.status != NO_ROOM:
-                return -1 if out.status == FOREIGN else -2
-            if not self.make_room(policy, priority):
+                return -1 if out.status == FOREIGN else -2 if out.status == SENSITIVE else -3
+            if self._limit - self._at >= RECORD_MAX_BYTES:
+                max_bytes = SHARED_BYTES // n - CUT_MARK_MAX    # there is never more room
+            elif not self.make_room(policy, priority):
                 return 0
         self.publish(&out, record, kind, tag, now, n, priority)
         self.after_publish()
@@ -357,8 +376,8 @@ cdef class RecordRing:
         self._wake()
 
     def arm(self, uint64_t pending) -> bool:
-        """Ask to be woken once `pending` records wait; False if so many do already."""
-        if self.seq >= self.released_seq + pending:
+        """Ask to be woken once `pending` records wait; False if so many do, or an urgent one."""
+        if self._urgent or self.seq >= self.released_seq + pending:
             return False
         self._wake_seq = self.released_seq + pending
         return True
@@ -451,6 +470,7 @@ cdef class RecordRing:
         self._claim_end = used
         self._claim_seq = self.seq
         self._claimed = True
+        self._urgent = False
         return True
 
     @property
@@ -479,6 +499,7 @@ cdef class RecordRing:
     def release(self):
         """The claim is committed: its space may be written again."""
         cdef uint32_t i
+        cdef uint64_t held = self.held
         if not self._claimed:
             raise RuntimeError("nothing is claimed")
         self._claimed = False
@@ -498,9 +519,10 @@ cdef class RecordRing:
                     if self._sealed[i].read >= self._sealed[i].end:
                         self._remove_sealed(i)
                     break
+        self.released_records += held - self.held
 
 
-cdef int write_scalar(Encoder *out, object value, uint32_t *field) except -1:
+cdef int write_scalar(Encoder *out, object value, Py_ssize_t max_bytes, uint32_t *field) except -1:
     """One field of a record made by `append`: value and table entry."""
     cdef char *start = out.at
     cdef int64_t number
@@ -512,10 +534,10 @@ cdef int write_scalar(Encoder *out, object value, uint32_t *field) except -1:
         kind = FIELD_NULL
     elif type(value) is str:
         kind = FIELD_TEXT
-        write_text(out, <PyObject *> value, TEXT_MAX_BYTES)
+        write_text(out, <PyObject *> value, max_bytes)
     elif type(value) is dict or type(value) is list:
         kind = FIELD_TEXT
-        write_json(out, <PyObject *> value)
+        write_json(out, <PyObject *> value, max_bytes)
     elif type(value) is int or type(value) is float:
         if out.end - out.at < 8:
             out.status = NO_ROOM
@@ -577,7 +599,7 @@ cdef uint32_t record_length(const char *at, const char *end) noexcept nogil:
     cdef const RecordHeader *record = <const RecordHeader *> at
     cdef const uint32_t *table
     cdef uint64_t payload
-    cdef uint32_t i
+    cdef uint32_t i, n, kind
     if <size_t> (end - at) < sizeof(RecordHeader) or record.length > <size_t> (end - at):
         return 0
     if record.length < sizeof(RecordHeader) or record.length & 7 or record.length > RECORD_MAX_BYTES:
@@ -592,7 +614,11 @@ cdef uint32_t record_length(const char *at, const char *end) noexcept nogil:
         return 0
     table = <const uint32_t *> (at + sizeof(RecordHeader))
     for i in range(record.n_fields):
-        payload += table[i] & FIELD_LENGTH_MASK
+        kind = table[i] >> FIELD_TYPE_SHIFT
+        n = table[i] & FIELD_LENGTH_MASK
+        if kind > FIELD_FLOAT or (kind != FIELD_TEXT and n != (0 if kind == FIELD_NULL else 8)):
+            return 0
+        payload += n
     return record.length if payload <= record.length else 0
 
 
@@ -609,9 +635,10 @@ def read_ring(bytes data not None) -> tuple:
     cdef const RingHeader *header = <const RingHeader *> base
     cdef const char *at
     cdef const char *end
+    cdef const RecordHeader *record
     cdef uint32_t length, damaged = 0
-    cdef bint in_order
-    cdef uint64_t segment, start
+    cdef bint in_order, hole
+    cdef uint64_t segment, start, newest
     cdef list found = []
     if size < HEADER_BYTES or header.magic[:8] != MAGIC[:8] or header.version != FORMAT_VERSION:
         return None, [], 1 if size else 0
@@ -629,20 +656,34 @@ def read_ring(bytes data not None) -> tuple:
             break
         at = base + start
         end = base + min(start + header.segment_bytes, size)
+        newest = 0
         in_order = True
+        hole = False
         while end - at >= <Py_ssize_t> sizeof(RecordHeader):
+            record = <const RecordHeader *> at
             length = record_length(at, end)
             if length:
-                found.append(((<const RecordHeader *> at).seq, at - base))
-                at += length
+                # What follows the end of the records is of an older use of the segment. A record
+                # that is newer than those before says that this was not the end.
+                if hole and record.seq > newest:
+                    damaged += 1
+                hole = False
                 in_order = True
+                newest = record.seq
+                found.append((record.seq, at - base))
+                at += length
                 continue
-            # Hop: a record that was never finished has length 0; anything else here is damage,
-            # unless it is the rest of an older use of the segment.
-            if in_order and (<const RecordHeader *> at).length != 0:
-                damaged += 1
+            # Hop. Length 0 is the end, or a hole; a segment that is written anew begins with
+            # length 0 too, but still has the sequence number of its old first record.
+            if in_order:
+                if record.length != 0:
+                    damaged += 1
+                else:
+                    hole = at > base + start or record.seq == 0
             in_order = False
             at += 8
+        if in_order and end - at >= 4 and (<const RecordHeader *> at).length != 0:
+            damaged += 1                            # the file was cut within a record's header
     found.sort()
     return info, [offset for _, offset in found], damaged
 

@@ -1,7 +1,7 @@
 """The compiled kernels: the only place from which the rest of the package imports them."""
 
 from ax_monitor._native import batch as _batch
-from ax_monitor._native.batch import TIME_KEY_SHIFT, BatchWriter
+from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.context import RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
@@ -24,6 +24,7 @@ __all__ = [
     "BATCH_EXTENSION",
     "BATCH_EXTENSION_ENTRY",
     "COLON_WORDS",
+    "FSTAT_ADDRESS",
     "RING_HEADER_BYTES",
     "RING_SEGMENT_MIN_BYTES",
     "SENSITIVE_WORDS",

@@ -21,6 +21,7 @@ DROP_OLDEST: Final = 2
 OVERFLOW_POLICIES: Final = {"block": BLOCK, "drop_newest": DROP_NEWEST, "drop_oldest": DROP_OLDEST}
 
 _TOO_LARGE: Final = 4  # EncodeStatus in encode.pxd
+_TOO_LARGE_SEQ: Final = -3  # the same as RecordRing.append says it
 _POLL_S: Final = 0.0005
 _DRAIN_NOW: Final = -1  # the ring's request while the process exits
 
@@ -126,17 +127,18 @@ class Recorder:
             )
             if seq >= 0:
                 return seq
-            fields = tuple(self._simple_field(value) for value in fields)
+            fields = tuple(self._simple_field(value, seq == _TOO_LARGE_SEQ) for value in fields)
             redact = False
 
-    def _simple_field(self, value: Any) -> Any:
+    def _simple_field(self, value: Any, too_large: bool) -> Any:
         if value is None or type(value) in (int, float):
             return value if not (type(value) is int and abs(value) >= 2**63) else str(value)
         if type(value) is str:
             return redaction.redact_text(value)
         if isinstance(value, (dict, list, tuple)):
             metadata: Any = redaction.redact_value(plain_metadata(value))
-            return metadata if encode_json(metadata) is not None else shortened_metadata(metadata)
+            fits = not too_large and encode_json(metadata) is not None
+            return metadata if fits else shortened_metadata(metadata)
         return plain_text(value)
 
     # -- values that the native encoder leaves to Python ------------------------------------------

@@ -206,17 +206,26 @@ class Store:
         self, query: LogQuery, *, last: int, poll_s: float, lookback_ms: int
     ) -> Iterator[LogEntry]:
         """Entries as they arrive from any process, oldest first; see `StructuredLogger.tail`."""
-        begin = self.clock.time_ms()
-        if query.start_time is not None:
-            begin = max(begin, query.start_time)
-        earlier = replace(query, order="desc", limit=last, cursor=None, offset=0)
-        yield from reversed(self.query_logs(earlier))
-        window = replace(query, order="asc", limit=None, cursor=None, offset=0)
         # Another process writes up to its flush interval late, with the time of the call: so look
         # back a little every time, and remember what has been shown.
-        shown = {
-            entry.seq: None for entry in self.query_logs(replace(window, start_time=begin - lookback_ms))
-        }
+        since = self.clock.time_ms() - lookback_ms
+        window = replace(query, order="asc", limit=None, cursor=None, offset=0)
+        shown = {entry.seq for entry in self.query_logs(_not_before(window, since))}
+        earlier = self.query_logs(replace(query, order="desc", limit=last, cursor=None, offset=0))
+        shown.update(entry.seq for entry in earlier)
+        return self._follow(window, earlier, shown, since, poll_s=poll_s, lookback_ms=lookback_ms)
+
+    def _follow(
+        self,
+        window: LogQuery,
+        earlier: LogPage,
+        shown: set[int],
+        since: int,
+        *,
+        poll_s: float,
+        lookback_ms: int,
+    ) -> Iterator[LogEntry]:
+        yield from reversed(earlier)
         with self._readers.connection() as connection:
             version = -1
             while not self.closed:
@@ -226,12 +235,14 @@ class Store:
                     time.sleep(poll_s)
                     continue
                 version = current
-                since = max(begin, self.clock.time_ms()) - lookback_ms
-                for entry in logs.query_logs(connection, replace(window, start_time=since)):
+                # Back from the last look, not from now: who follows may have been slow.
+                looked_at = self.clock.time_ms()
+                for entry in logs.query_logs(connection, _not_before(window, since)):
                     if entry.seq not in shown:
-                        shown[entry.seq] = None
+                        shown.add(entry.seq)
                         yield entry
-                shown = {seq: None for seq in shown if seq >= logs.first_key(since)}
+                since = max(since, looked_at - lookback_ms)
+                shown = {seq for seq in shown if seq >= logs.first_key(since)}
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""
@@ -280,6 +291,11 @@ class Store:
         if self._pump is not None and self._recorder is not None:
             keep_forever(self._pump.after_fork_in_child())
             self._recorder.after_fork_in_child()
+
+
+def _not_before(query: LogQuery, time_ms: int) -> LogQuery:
+    start = time_ms if query.start_time is None else max(query.start_time, time_ms)
+    return replace(query, start_time=start)
 
 
 _open_stores: set[Store] = set()

@@ -99,6 +99,13 @@ class StructuredLogger(LogChannel):
         )
         super().__init__(recorder.ring, settings)
         self._log_settings = settings
+        # Runs on the pump's thread, which must not wait for room in the ring.
+        self._reporter = LogChannel(
+            recorder.ring,
+            LogSettings(
+                simplify=recorder.simplify, publish=self._publish, policy=DROP_NEWEST, redact=0
+            ),
+        )
         self._store.events.subscribe_changes(self._listeners_changed)
         self._listeners_changed()
         self._store.flush_at(
@@ -243,9 +250,11 @@ class StructuredLogger(LogChannel):
             poll_ms: How often to look (default 200).
             filters: As for `query_logs`, without `limit`, `offset`, `cursor` and `order`.
 
-        Entries that arrive more than a minute after they were logged (an import, the records of a
-        process that died long ago) are not shown. Ends when the store is closed.
+        It begins with the call, not with the first `next()`. Entries that arrive more than a minute
+        after they were logged (an import, the records of a process that died long ago) are not
+        shown. Ends when the store is closed.
         """
+        _check_positive("poll_ms", poll_ms)
         for name in ("limit", "offset", "cursor", "order"):
             if name in filters:
                 raise TypeError(f"tail() takes no {name}")
@@ -256,7 +265,7 @@ class StructuredLogger(LogChannel):
 
     def cleanup(self, retention_days: float = 30) -> int:
         """Delete entries older than so many days; how many it were. In small transactions."""
-        if retention_days < 0:
+        if not 0 <= retention_days < float("inf"):
             raise ValueError(f"retention_days must be at least 0, got {retention_days!r}")
         before = self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
         return self._store.delete_logs(before)
@@ -279,15 +288,11 @@ class StructuredLogger(LogChannel):
         self._store.events.emit_lazily("log", lambda: self._store.log_entry(record))
 
     def _log_drops(self, dropped: dict[str, int]) -> None:
-        policy, self._log_settings.policy = self._log_settings.policy, DROP_NEWEST
-        try:
-            self.warn(
-                f"{dropped['new']} log records were dropped because the database can't be written",
-                _OWN_SOURCE,
-                metadata=dropped,
-            )
-        finally:
-            self._log_settings.policy = policy
+        self._reporter.warn(
+            f"{dropped['new']} log records were dropped because the database can't be written",
+            _OWN_SOURCE,
+            metadata=dropped,
+        )
 
 
 def _check_positive(name: str, value: object) -> None:

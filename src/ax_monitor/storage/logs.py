@@ -119,7 +119,7 @@ def _plan(query: LogQuery) -> _Plan:
             plan.low = max(plan.low, key + 1)
     if query.level is not None:
         severity = LogLevel.parse(query.level).severity_number
-        plan.rows.append(f"r.severity = {severity}")
+        plan.rows.append(f"r.severity BETWEEN {severity} AND {severity + 3}")
         _use_error_index(plan, severity)
     if query.min_level is not None:
         severity = LogLevel.parse(query.min_level).severity_number
@@ -165,6 +165,9 @@ def _metadata_condition(plan: _Plan, index: int, key: str, wanted: Any) -> str:
     elif isinstance(wanted, str):
         test = f"e.type = 'text' AND e.value = :mv{index}"
         plan.values[f"mv{index}"] = _stored(wanted)
+    elif isinstance(wanted, int) and not -(2**63) <= wanted < 2**63:
+        test = f"e.type = 'text' AND e.value = :mv{index}"  # as the recorder stores it
+        plan.values[f"mv{index}"] = str(wanted)
     elif wanted is not None:
         test = f"e.type IN ('integer', 'real') AND e.value = :mv{index}"
         plan.values[f"mv{index}"] = wanted

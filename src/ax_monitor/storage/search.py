@@ -2,8 +2,9 @@
 
 It is FTS5's query syntax (https://www.sqlite.org/fts5.html#full_text_query_syntax) and a little
 more: `-word` excludes, as search boxes have it, and a word with punctuation inside (`a-b`, `20.04`,
-`user@host`) means the phrase of its parts. Everything is parsed here, so that a mistake is reported
-with its place, and no user text ever reaches FTS5 unquoted.
+`user@host`) means the phrase of its parts. The one column may be named (`message:word`). Everything
+is parsed here, so that a mistake is reported with its place, and no user text ever reaches FTS5
+unquoted.
 
     search  = all { "OR" all }
     all     = without { "AND" without }
@@ -11,20 +12,25 @@ with its place, and no user text ever reaches FTS5 unquoted.
     group   = item { item }               juxtaposed: all of them, except those with a "-"
     item    = [ "-" ] ( phrase | near | "(" search ")" )
     phrase  = [ "^" ] string { "+" string } [ "*" ]
-    near    = "NEAR" "(" phrase { phrase } [ "," number ] ")"
+    near    = "NEAR" "(" phrase { phrase } [ "," number ] ")"     without "^"
     string  = word | '"' text '"'         a quote inside is doubled
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+
+import apsw
 
 from ax_monitor.errors import SearchSyntaxError
 
-MAX_DEPTH = 32  # nested parentheses; FTS5's own parser gives up not far beyond
-MAX_PHRASES = 256
+# FTS5's parser has a stack of 100 entries (YYSTACKDEPTH): 7 to 28 nested parentheses, depending on
+# what stands before them. The rest is for the innermost phrase.
+MAX_STACK = 88
+MAX_PHRASES = 256  # and the depth of its expression tree is limited to this
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -68,7 +74,7 @@ class _Parser:
         self.tokens = _tokenize(search)
         self.index = 0
         self.phrases = 0
-        self.depth = 0
+        self.stack = 0  # entries that FTS5's parser has on its stack here, at most
 
     @property
     def next(self) -> _Token:
@@ -88,6 +94,15 @@ class _Parser:
             return True
         return False
 
+    def inside(self, entries: int, part: Callable[[], str]) -> str:
+        """Parse `part`, which FTS5 will read with so many more entries on its stack."""
+        self.stack += entries
+        if self.stack > MAX_STACK:
+            raise self.fail("parentheses are nested too deeply")
+        result = part()
+        self.stack -= entries
+        return result
+
     def parse(self) -> str:
         if self.next.kind == "end":
             raise self.fail("the search is empty")
@@ -105,12 +120,12 @@ class _Parser:
     def without(self) -> str:
         return self.chain("NOT", self.group)
 
-    def chain(self, operator: str, part: object) -> str:
-        assert callable(part)
-        parts = [part()]
+    def chain(self, operator: str, part: Callable[[], str]) -> str:
+        # No parentheses needed: the precedence is FTS5's, and so is the order (left to right).
+        result = part()
         while self.accept("word", operator):
-            parts.append(part())
-        return parts[0] if len(parts) == 1 else f"({f' {operator} '.join(parts)})"
+            result += f" {operator} {self.inside(2, part)}"
+        return result
 
     def group(self) -> str:
         start = self.next
@@ -120,9 +135,9 @@ class _Parser:
             token = self.next
             if token.kind == "minus":
                 self.take()
-                excluded.append(self.item())
+                excluded.append(self.inside(4, self.item))
             elif self.starts_item(token):
-                wanted.append(self.item())
+                wanted.append(self.inside(4 if wanted else 2, self.item))
             else:
                 break
         if not wanted:
@@ -132,8 +147,8 @@ class _Parser:
         result = " AND ".join(wanted)
         if len(wanted) > 1:
             result = f"({result})"
-        for text in excluded:
-            result = f"({result} NOT {text})"
+        if excluded:
+            result = f"({' NOT '.join([result, *excluded])})"
         return result
 
     @staticmethod
@@ -154,25 +169,26 @@ class _Parser:
         token = self.next
         if token.kind == "symbol" and token.text == "(":
             self.take()
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise self.fail(f"parentheses are nested deeper than {MAX_DEPTH}", token)
-            inner = self.either()
+            inner = self.inside(1, self.either)
             if not self.accept("symbol", ")"):
                 raise self.fail("a parenthesis is opened but not closed", token)
-            self.depth -= 1
             return f"({inner})"
         after = self.tokens[min(self.index + 1, len(self.tokens) - 1)]
         if token.kind == "word" and token.text == "NEAR" and after.text == "(":
             return self.near()
+        if token.kind == "word" and token.text == "message:" and self.starts_item(after):
+            self.take()
+            return self.item()
         return self.phrase()
 
     def near(self) -> str:
         start = self.take()
         self.take()
         phrases = []
-        while self.starts_item(self.next) and self.next.text != "(":
+        while self.starts_item(self.next) and self.next.text not in "(^":
             phrases.append(self.phrase())
+        if self.next.text == "^":
+            raise self.fail("^ can't be used inside NEAR(…)")
         if not phrases:
             raise self.fail("NEAR(…) needs something to look for")
         distance = ""
@@ -198,25 +214,41 @@ class _Parser:
     def string(self) -> str:
         token = self.take()
         if token.kind == "string":
-            return quote(token.text[1:-1].replace('""', '"'))
-        if token.kind != "word" or token.text in _OPERATORS:
+            text = token.text[1:-1].replace('""', '"')
+            if not text.strip():
+                return quote(text)  # looks for nothing and finds nothing
+        elif token.kind == "word" and token.text not in _OPERATORS:
+            text = token.text.removeprefix("message:") or token.text
+        else:
             raise self.fail(self.expected(token), token)
-        text = token.text.removeprefix("message:") or token.text
-        if not _has_letters(text):
+        if not _has_words(text):
             raise self.fail(
                 f"{token.text!r} has no letter or digit to look for; only words are indexed", token
             )
         return quote(text)
 
 
-def _has_letters(text: str) -> bool:
-    return any(unicodedata.category(char)[0] in "LN" or char == "\ue000" for char in text)
+_own = threading.local()
+
+
+def _has_words(text: str) -> bool:
+    """Does FTS5 find a word in `text`? Asked itself: what is a letter to it is its own affair."""
+    # One for each thread: neither threads nor a forked child then share a connection.
+    tokenizer = getattr(_own, "tokenizer", None)
+    if tokenizer is None:
+        tokenizer = _own.tokenizer = apsw.Connection(":memory:").fts5_tokenizer("unicode61", [])
+    return bool(tokenizer(_stored(text), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False))
+
+
+def _stored(text: str) -> bytes:
+    """A lone surrogate is stored as its escape."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def quote(text: str) -> str:
     """`text` as an FTS5 string: what is searched for is the phrase of its words."""
-    # A lone surrogate is stored as its escape; NUL separates words, but would end the query.
-    safe = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", " ")
+    # NUL separates words, but would end the query.
+    safe = _stored(text).decode("utf-8").replace("\0", " ")
     return '"' + safe.replace('"', '""') + '"'
 
 
@@ -237,5 +269,5 @@ def search_text(text: str) -> str:
     >>> search_text('disk "sda" 99% full?')
     '"disk" "\"\"sda\"\"" "99%" "full?"'
     """
-    words = [quote(word) for word in text.split() if _has_letters(word)]
+    words = [quote(word) for word in text.split() if _has_words(word)]
     return " ".join(words[:MAX_PHRASES]) or '""'

@@ -17,6 +17,7 @@ from ax_monitor.storage.connection import (
     storage_errors,
     translate,
 )
+from ax_monitor.storage.logs import first_key
 from ax_monitor.storage.migrations import migrate
 from ax_monitor.storage.records import KINDS, WRITE_BATCH
 
@@ -160,8 +161,8 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 rows = connection.execute(
-                    "SELECT seq, message FROM log_records WHERE seq < ? << 12 ORDER BY seq LIMIT ?",
-                    (before_ms, limit),
+                    "SELECT seq, message FROM log_records WHERE seq < ? ORDER BY seq LIMIT ?",
+                    (first_key(before_ms), limit),
                 ).fetchall()
                 if rows:
                     connection.executemany(

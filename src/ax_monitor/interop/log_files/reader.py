@@ -66,6 +66,7 @@ class LogFile:
         total_bytes: Size of the file on disk when it was opened; `None` for a pipe.
         bytes_read: Bytes of the file on disk that were read so far, in steps of 64 KiB; with a
             file that is still growing it can pass `total_bytes`.
+        lines_read: Lines read so far, blank ones included; up to 200 ahead of the records.
         damage: Why a compressed file could not be read to its end; `None` while all is well.
 
     Raises:
@@ -85,12 +86,13 @@ class LogFile:
         status = os.fstat(self._file.fileno())
         self.total_bytes = status.st_size if stat.S_ISREG(status.st_mode) else None
         self.bytes_read = 0
+        self.lines_read = 0
         self.damage: str | None = None
         name = Path(path).name
         modified_ms = max(0, min(int(status.st_mtime * 1000), MAX_MS))
         around = Surroundings(_NAME_ENDINGS.sub("", name) or name, modified_ms)
         try:
-            self._records = records(self._lines(), format=format, around=around)
+            self._records = records(self._counted_lines(), format=format, around=around)
         except ValueError:
             self._file.close()
             raise
@@ -121,6 +123,11 @@ class LogFile:
         self._records.close()
         self._file.close()
 
+    def _counted_lines(self) -> Iterator[str]:
+        for line in self._lines():
+            self.lines_read += 1
+            yield line
+
     def _lines(self) -> Iterator[str]:
         line = ""  # the unfinished last line, or the beginning of one that is too long
         dropped = 0  # characters of it that are not in `line`
@@ -135,7 +142,8 @@ class LogFile:
                 finished = []
                 dropped += len(text)
             yield from finished
-        yield clip_line(line, total_chars=len(line) + dropped) if dropped else line
+        if line:
+            yield clip_line(line, total_chars=len(line) + dropped) if dropped else line
 
     def _texts(self) -> Iterator[str]:
         with self._file:
