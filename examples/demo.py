@@ -21,7 +21,6 @@ import time
 import zlib
 from pathlib import Path
 
-from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -242,6 +241,8 @@ def main() -> None:
         show_search(monitor.logger)
     show_file()
     if sys.argv[1:2] == ["--picture"]:
+        from rich._export_format import CONSOLE_SVG_FORMAT  # noqa: PLC0415 (only for the picture)
+
         # Without the web fonts that rich would have the picture load
         plain_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
         console.save_svg(sys.argv[2], title="make demo", code_format=plain_format)
