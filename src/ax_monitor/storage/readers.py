@@ -57,7 +57,7 @@ class ReaderPool:
             if keep:
                 self._idle.append(connection)
         if not keep:
-            connection.close(True)
+            _close(connection)
 
     def _open(self) -> apsw.Connection:
         check_location(self.path)
@@ -77,7 +77,7 @@ class ReaderPool:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
-            connection.close(True)
+            _close(connection)
 
     def forget(self) -> list[apsw.Connection]:
         """In a forked child: give up the connections without touching them; they are returned."""
@@ -85,3 +85,9 @@ class ReaderPool:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         return idle
+
+
+def _close(connection: apsw.Connection) -> None:
+    # It only reads, so nothing depends on how well that goes.
+    with contextlib.suppress(apsw.Error):
+        connection.close(True)
