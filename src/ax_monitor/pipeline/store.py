@@ -22,7 +22,12 @@ from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.storage import logs
-from ax_monitor.storage.connection import OPEN_TIMEOUT_MS, WRITER_BUSY_MS, Connection
+from ax_monitor.storage.connection import (
+    OPEN_TIMEOUT_MS,
+    WRITER_BUSY_MS,
+    Connection,
+    snapshot,
+)
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
 
@@ -220,9 +225,16 @@ class Store:
         # back a little every time, and remember what has been shown.
         since = self.clock.time_ms() - lookback_ms
         window = replace(query, order="asc", limit=None, cursor=None, offset=0)
-        shown = {entry.seq for entry in self.query_logs(_not_before(window, since))}
-        earlier = self.query_logs(replace(query, order="desc", limit=last, cursor=None, offset=0))
-        shown.update(entry.seq for entry in earlier)
+        newest = replace(query, order="desc", limit=last, cursor=None, offset=0)
+
+        def look(connection: Connection) -> tuple[LogPage, LogPage]:
+            # At one moment: what came between the two would be shown after what is newer.
+            with snapshot(connection):
+                known = logs.query_logs(connection, _not_before(window, since))
+                return known, logs.query_logs(connection, newest)
+
+        known, earlier = self._read(look)
+        shown = {entry.seq for page in (known, earlier) for entry in page}
         return self._follow(window, earlier, shown, since, poll_s=poll_s, lookback_ms=lookback_ms)
 
     def _follow(

@@ -75,6 +75,17 @@ _tell_forks_apart()
 
 
 @contextlib.contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Several queries that see the database as it is at one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # an error may have ended it
+            connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
 def storage_errors(path: str, doing: str) -> Iterator[None]:
     """Turn apsw's exceptions into StorageError: the one place where that happens."""
     try:
@@ -140,7 +151,8 @@ def open_writer(
         connection.set_busy_timeout(wait_ms)
         _restrict(connection)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        if connection.pragma("page_count") == 0:  # later it would be a write at every opening
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         _enter_wal_mode(connection, wait_ms)
         connection.execute(f"PRAGMA synchronous={'FULL' if strict else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
