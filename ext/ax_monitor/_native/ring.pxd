@@ -61,6 +61,7 @@ cdef class RecordRing:
     cdef readonly bint synchronous      # the process is exiting: every record is drained at once
 
     cdef RecordHeader *begin(self, Encoder *out, uint32_t n_fields, bint redact) noexcept
+    cdef void wipe(self, Encoder *out, RecordHeader *record) noexcept
     cdef int make_room(self, int policy, bint priority) except -1
     cdef void publish(self, Encoder *out, RecordHeader *record, uint8_t kind, uint8_t tag,
                       int64_t timestamp_ns, uint32_t n_fields, bint urgent) noexcept

@@ -172,7 +172,7 @@ class Recorder:
         self.converted += 1
         if self._options.redact is not None:
             message, metadata, stack_trace = self._redact(message, metadata, stack_trace)
-        if status == _TOO_LARGE and metadata is not None:
+        if status == _TOO_LARGE and metadata is not None and encode_json(metadata) is None:
             metadata = shortened_metadata(metadata)
         return (
             message,
