@@ -1,4 +1,6 @@
 cimport cython
+
+
 @cython.final
 cdef class RecordContext:
     cdef readonly object execution_id       # each: str or None

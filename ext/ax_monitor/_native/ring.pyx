@@ -6,9 +6,9 @@ releases the space once the commit has happened. A segment is then free again, a
 freed one is written next, so that a ring that keeps up touches the same few pages.
 
 Appending: begin() hands out the place behind the last record; the caller encodes into it;
-publish() completes the record and stores its length word last; wipe() takes it back. Until then the length word is 0, so
-a record that was never finished is never seen, neither by the pump nor after a crash. Between
-begin() and publish() no Python code runs and the GIL is not released.
+publish() completes the record and stores its length word last; wipe() takes it back. Until then the
+length word is 0, so a record that was never finished is never seen, neither by the pump nor after a
+crash. Between begin() and publish() no Python code runs and the GIL is not released.
 """
 
 cimport cython
@@ -450,7 +450,7 @@ cdef class RecordRing:
         If more than `max_segments` are full, only so many of the oldest. The bytes stay as they are
         until `release()` or `unclaim()`.
         """
-        cdef uint32_t i, used, n_sealed = min(self._n_sealed, max_segments)
+        cdef uint32_t i, used, n_sealed = min(self._n_sealed, max(1, max_segments))
         cdef char *base
         if self._base == NULL:
             return False
@@ -515,7 +515,7 @@ cdef class RecordRing:
             raise RuntimeError("nothing is claimed")
         self._claimed = False
         self.released_seq = self._claim_seq
-        for i in range(self._claim_sealed):
+        for _ in range(self._claim_sealed):
             self._remove_sealed(0)
         if self._writing.index == self._claim_index:
             self._writing.read = self._claim_end

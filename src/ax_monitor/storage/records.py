@@ -138,7 +138,8 @@ def _upsert(table: str, kind: RecordKind, columns: tuple[str, ...]) -> str:
     )
 
 
-# What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind or 0 for always, SQL).
+# What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind, or 0 for always;
+# SQL).
 WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     (
         0,
@@ -182,8 +183,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "INSERT OR REPLACE INTO spans(span_id, trace_id, parent_span_id, name, kind, started_at, "
         "completed_at, duration, status, attributes, start_ns, duration_ns) "
         "SELECT span_id, trace_id, parent_span_id, name, kind, start_ns / 1000000, "
-        "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, coalesce(attributes, '{}'), "
-        "start_ns, duration_ns FROM ring_spans",
+        "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, "
+        "coalesce(attributes, '{}'), start_ns, duration_ns FROM ring_spans",
     ),
     (
         SPAN.number,
@@ -199,8 +200,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     ),
     (
         SAMPLE.number,
-        "INSERT OR REPLACE INTO performance_metrics(id, timestamp, metric_type, value, unit, labels, "
-        "tenant_id) SELECT id, timestamp, metric_type, value, unit, labels, tenant_id "
+        "INSERT OR REPLACE INTO performance_metrics(id, timestamp, metric_type, value, unit, "
+        "labels, tenant_id) SELECT id, timestamp, metric_type, value, unit, labels, tenant_id "
         "FROM ring_samples",
     ),
     (
