@@ -15,6 +15,7 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.sampling import Sampler
 
 # The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
 BATCH_EXTENSION: str = _batch.__file__
@@ -34,6 +35,7 @@ __all__ = [
     "LogSettings",
     "RecordContext",
     "RecordRing",
+    "Sampler",
     "context_var",
     "decode_record",
     "encode_json",
