@@ -55,8 +55,8 @@ cdef enum:
     MAX_KINDS = 16
     MAX_STATEMENTS = 64
     KEY_SHIFT = 12                  # 4096 records a millisecond; the schema knows it too
-    GROUPS_MAX = 1 << 17            # remembered groups a kind; then start again (about 20 MB)
-    GROUP_TABLE = 1 << 18           # slots of the hash table: at most half full
+    GROUPS_MAX = 0x20000            # remembered groups a kind; then start again (about 20 MB)
+    GROUP_TABLE = 0x40000           # slots of the hash table: at most half full
     C_KEY = 0                       # the columns before the fields
     C_REF = 1
     C_RING_SEQ = 2
