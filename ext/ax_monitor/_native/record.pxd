@@ -34,7 +34,7 @@ cdef struct RecordHeader:
     uint8_t kind            # 1 … 15, see storage/records.py
     uint8_t tag             # small number of the kind's own (a log's severity number)
     uint16_t n_fields
-    uint32_t _reserved
+    uint32_t nonce          # the ring's: bytes of an older payload can't pass for a record
 
 
 cdef inline uint32_t align8(uint32_t n) noexcept nogil:
