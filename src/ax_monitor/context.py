@@ -49,4 +49,6 @@ def use_context(
     try:
         yield context
     finally:
-        context_var.reset(token)
+        # ValueError: closed in another context (an abandoned async generator), nothing to undo
+        with contextlib.suppress(ValueError):
+            context_var.reset(token)
