@@ -171,7 +171,9 @@ def daemonize(db: str, seconds: str) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
+    faulthandler.register(signal.SIGALRM, chain=True)
     signal.alarm(int(float(seconds)) + 30)
+    sys.excepthook = lambda *error: (sys.__excepthook__(*error), os._exit(1))
     say(f"pid {os.getpid()}")
     end = time.monotonic() + float(seconds)
     number = 0
@@ -179,8 +181,9 @@ def daemonize(db: str, seconds: str) -> None:
         for _ in range(10):
             log(logger, f"md{number}")
             number += 1
-        assert store.flush()
-        assert next(following).message.startswith("md")
+        while not store.flush():
+            say("the others were in the way")  # nothing is lost by that; the alarm ends it
+        next(following)  # it follows with connections of this process
     store.close()
     following.close()
     say("done")

@@ -96,17 +96,17 @@ class Child:
 
     def wait_for(self, text: str) -> None:
         """Until the child has said `text`."""
-        wait_until(
-            lambda: text in self.lines or self.process.poll() is not None, self.limit_s, text
-        )
-        self._check(text in self.lines, f"it never said {text!r}")
+        self._wait_while_it_runs(lambda: text in self.lines, f"it never said {text!r}")
 
     def wait_for_acks(self, count: int) -> None:
         """Until so many records were accepted."""
-        wait_until(
-            lambda: len(self.acked) >= count or self.process.poll() is not None, self.limit_s
-        )
-        self._check(len(self.acked) >= count, f"{len(self.acked)} of {count} records")
+        self._wait_while_it_runs(lambda: len(self.acked) >= count, f"never {count} records")
+
+    def _wait_while_it_runs(self, condition: Callable[[], bool], problem: str) -> None:
+        wait_until(lambda: condition() or self.process.poll() is not None, self.limit_s, problem)
+        if not condition():
+            self._reader.join(self.limit_s)  # it has ended, but perhaps not all is read
+        self._check(condition(), problem)
 
     def _check(self, fine: bool, problem: str) -> None:
         assert fine, f"child {self.process.args}: {problem}\n{self.said[-5:]}\n{self.stderr}"
@@ -116,16 +116,6 @@ class Child:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{text}\n".encode())
         self.process.stdin.flush()
-
-    def ask(self, text: str) -> str:
-        """Send one line and return the next line of the answer."""
-        seen = len(self.lines)
-        self.tell(text)
-        wait_until(
-            lambda: len(self.lines) > seen or self.process.poll() is not None, self.limit_s, text
-        )
-        self._check(len(self.lines) > seen, f"no answer to {text!r}")
-        return self.lines[seen]
 
     def kill(self, signal_number: int = signal.SIGKILL) -> int:
         """Send the signal and wait for the end; the return code."""

@@ -52,14 +52,16 @@ def test_c2_a_daemon_beside_other_programs(db: str, seconds: int) -> None:
         wait_until(lambda: any(text.startswith("pid") for text in daemon.said))
         [pid] = [int(text.split()[1]) for text in daemon.said if text.startswith("pid")]
         others = stack.enter_context(
-            together(Child("open_and_close", db, seconds, name) for name in "ab")
+            together(
+                Child("open_and_close", db, seconds, name, limit_s=seconds + 60) for name in "ab"
+            )
         )
         reads = 0
         while daemon.lines[-1] != "done":
             flushed = set(daemon.acked[:-10])
             assert flushed <= set(stored_messages(db)), "what was flushed is gone"
             reads += 1
-            assert daemon.lines[-1] == "done" or os.path.exists(f"/proc/{pid}"), "the daemon died"
+            assert daemon.lines[-1] == "done" or os.path.exists(f"/proc/{pid}"), daemon.stderr
         for other in others:
             other.finish()
     assert reads > 0
