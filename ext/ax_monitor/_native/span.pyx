@@ -273,6 +273,11 @@ cdef class TraceChannel:
                 "trace_id": trace.trace_id, "workflow_execution_id": trace.execution_id})
         return trace
 
+    def begin_trace(self, execution_id, *, name=None, tenant_id=None):
+        """Begin a trace; its id, or "" if nothing of it is recorded."""
+        cdef OpenTrace trace = self.open_trace(execution_id, name, tenant_id, None, -1, False)
+        return "" if trace.state == DISCARDED else trace.trace_id
+
     cdef OpenTrace find_trace(self, trace_id):
         """The open trace of this id; None if it is not known here."""
         self._check_fork()

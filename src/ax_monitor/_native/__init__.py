@@ -15,6 +15,9 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.sampling import Sampler
+from ax_monitor._native.scope import SpanScope
+from ax_monitor._native.span import TraceChannel, TraceSettings
 
 # The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
 BATCH_EXTENSION: str = _batch.__file__
@@ -34,6 +37,10 @@ __all__ = [
     "LogSettings",
     "RecordContext",
     "RecordRing",
+    "Sampler",
+    "SpanScope",
+    "TraceChannel",
+    "TraceSettings",
     "context_var",
     "decode_record",
     "encode_json",
