@@ -26,6 +26,7 @@ cimport cython
 import os
 
 from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.exc cimport PyErr_Clear
 from libc.stdint cimport INT64_MIN, UINT64_MAX, int64_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
@@ -734,12 +735,14 @@ cdef class BatchWriter:
         cdef int rc, where = 0
         with nogil:
             rc = _write(state, &where)
+        PyErr_Clear()                       # of a VFS written in Python; `rc` says it too
         if rc == SQLITE_OK:
             return None
         rc = (<int (*)(sqlite3 *) noexcept nogil> _api[R_EXTENDED_ERRCODE])(state.db)
         message = (<errmsg_t> _api[R_ERRMSG])(state.db).decode("utf-8", "replace")
         with nogil:
             _roll_back(state)
+        PyErr_Clear()
         return rc, message, where
 
     def persist_wal(self):

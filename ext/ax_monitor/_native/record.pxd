@@ -68,4 +68,4 @@ cdef inline uint32_t record_checksum(const RecordHeader *record, uint32_t length
     a ^= b >> 23
     a = (a ^ (b << 41) ^ c) * 0x9E3779B97F4A7C15ULL
     a = (a ^ (a >> 31) ^ d) * 0xD6E8FEB86659FD93ULL
-    return <uint32_t> (a ^ (a >> 32)) | 1       # 0 means: not computed yet
+    return <uint32_t> (a ^ (a >> 32)) | 1       # odd: CHECKSUM_PENDING in ring.pyx is even

@@ -65,7 +65,7 @@ cdef extern from *:
 cdef enum:
     FORMAT_VERSION = 1
     HEADER_BYTES = 4096
-    CHECKSUM_PENDING = 0
+    CHECKSUM_PENDING = 0x5A17C0DE   # even, so never a checksum; not 0, so that numbers don't look like it
     NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
     SHARED_BYTES = RECORD_MAX_BYTES - 4096  # for all fields of a record together, cut marks included
@@ -98,6 +98,7 @@ cdef uint64_t _header_checksum(const RingHeader *header) noexcept nogil:
 
 
 @cython.final
+@cython.no_gc_clear             # the memory stays until __dealloc__() gives it back
 cdef class RecordRing:
     """A ring of records in a writable buffer (a mapped file, or plain memory).
 
@@ -218,6 +219,9 @@ cdef class RecordRing:
         self._writing.read_seq = self.seq + 1
         self._at = self._base + <size_t> index * self._segment_bytes
         self._limit = self._at + (0 if self._shut else self._segment_bytes)
+        # Nothing here yet. What is left of an older first record says, by its kind, that it was
+        # given up: a record that lost its length to damage still has a kind.
+        (<RecordHeader *> self._at).kind = 0
         ax_store_release32(<uint32_t *> self._at, 0)
 
     # -- appending -----------------------------------------------------------------------------
@@ -627,8 +631,8 @@ def read_ring(bytes data not None) -> tuple:
 
     Returns `(header, offsets, damaged)`: the header as a dict (None if it is not a ring file of
     this format), the byte offsets of the valid records in the order of their sequence numbers,
-    and how many damaged places were hopped over. Records that were committed before may be among
-    them; the caller knows up to which sequence number.
+    and how many damaged places were hopped over (a file that is too short is one). Records that
+    were committed before may be among them; the caller knows up to which sequence number.
     """
     cdef const char *base = data
     cdef size_t size = len(data)
@@ -650,6 +654,8 @@ def read_ring(bytes data not None) -> tuple:
         "created_ns": header.created_ns,
         "capacity_bytes": header.segment_bytes * header.n_segments,
     }
+    if (size - HEADER_BYTES) // header.segment_bytes < header.n_segments:
+        damaged = 1
     for segment in range(header.n_segments):
         start = HEADER_BYTES + segment * header.segment_bytes
         if start >= size:
@@ -673,17 +679,15 @@ def read_ring(bytes data not None) -> tuple:
                 found.append((record.seq, at - base))
                 at += length
                 continue
-            # Hop. Length 0 is the end, or a hole; a segment that is written anew begins with
-            # length 0 too, but still has the sequence number of its old first record.
+            # Hop. Length 0 is the end, or a hole. See _start_segment() for how a segment begins
+            # that is about to be written anew.
             if in_order:
                 if record.length != 0:
                     damaged += 1
                 else:
-                    hole = at > base + start or record.seq == 0
+                    hole = at > base + start or record.kind != 0 or record.seq == 0
             in_order = False
             at += 8
-        if in_order and end - at >= 4 and (<const RecordHeader *> at).length != 0:
-            damaged += 1                            # the file was cut within a record's header
     found.sort()
     return info, [offset for _, offset in found], damaged
 

@@ -3,6 +3,7 @@ from typing import Any, final
 
 from ax_monitor._native.ring import RecordRing
 
+FSTAT_ADDRESS: int
 TIME_KEY_SHIFT: int
 
 @final

@@ -10,6 +10,7 @@ class RecordRing:
     salt: int
     seq: int
     released_seq: int
+    released_records: int
     dropped_oldest: int
     synchronous: bool
     def __init__(self, on_full: Callable[[int, bool], bool]) -> None: ...

@@ -13,7 +13,6 @@ from __future__ import annotations
 import random
 import sys
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -33,7 +32,7 @@ ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
-CLOSE_S: Final = 4.5  # close() gives the last batch so long
+CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
 REPORT_S: Final = 60.0  # how often the same trouble is written to stderr, at most
 FLUSH_S: Final = 30.0
 DELETE_ROWS: Final = 500  # a transaction: well under 50 ms
@@ -76,22 +75,26 @@ class Pump:
         self._clock = clock
         self.buffer_size = 1000
         self.flush_interval_ms = 5000
-        self.stored = 0
         self.rejected = 0
         self.recovered = 0
         self.damaged = 0
         self.batches = 0
         self.flush_errors = 0
         self.last_error: str | None = None
-        self._inline = False
         self._reset()
 
     def _reset(self) -> None:
         """State of a pump that has no thread yet; also that of a forked child."""
         self._condition = threading.Condition()
         self._drain_lock = threading.Lock()
+        self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._running = False  # the thread has rounds of work before it
         self._stopping = False
+        self._left_to_thread = False  # close() could not wait: the thread lets go in its own time
+        self._close_by = float("inf")
+        self._inline = False
+        self._unsure = False  # a batch failed; it may be in the database all the same
         self._flushing = 0
         self._failures = 0
         self._adopted = False  # the rings of dead processes have been looked at once
@@ -107,20 +110,43 @@ class Pump:
 
     # -- the thread -------------------------------------------------------------------------------
 
+    @property
+    def stored(self) -> int:
+        """Records of this process in the database."""
+        return self._ring.released_records - self.rejected
+
     def start(self) -> None:
-        """Start the thread, if there is none."""
-        if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(target=self._run, name="ax-monitor-pump", daemon=True)
-            self._thread.start()
+        """Start the thread, if there is none. Where none can be had, `flush` and `close` write."""
+        # Not blocking: a signal handler may have interrupted the thread that holds the lock.
+        if self._thread is not None or not self._start_lock.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None and not self._stopping:
+                self._thread = threading.Thread(
+                    target=self._run, name="ax-monitor-pump", daemon=True
+                )
+                self._running = True
+                self._thread.start()
+        except RuntimeError as error:  # too many threads, or the interpreter is exiting
+            self._thread, self._running = None, False
+            self._report(f"no thread to write to the database: {error}")
+            self._tell_waiters()
+        finally:
+            self._start_lock.release()
 
     def _run(self) -> None:
         self._recorder.pump_thread = threading.get_ident()
-        while not self._stopping:
+        last_round = False
+        while not last_round:
             self._sleep()
+            last_round = self._stopping  # before the round: it writes what came until now
             with self._drain_lock:
                 self._work()
         with self._condition:
+            self._running = False
             self._condition.notify_all()
+        if self._left_to_thread:
+            self._let_go()
 
     def _sleep(self) -> None:
         """Until there is something to do."""
@@ -169,10 +195,15 @@ class Pump:
 
     def _drain(self) -> None:
         writer = self._ready_writer()
+        ring = self._ring
+        target = ring.seq
         while True:
-            self._write_pending(writer)
+            written = self._write_pending(writer)
             self._checkpoint(writer)
-            if self._ring.pending_bytes < BACKLOG_BYTES:
+            if not written or (
+                ring.released_seq >= target
+                and (self._stopping or ring.pending_bytes < BACKLOG_BYTES)
+            ):
                 break
             self._tell_waiters()
         if not self._adopted or self._clock.monotonic() >= self._next_adoption:
@@ -183,11 +214,11 @@ class Pump:
             self._writer = self._open_writer()
         return self._writer
 
-    def _write_pending(self, writer: Writer) -> None:
-        """One batch: everything appended so far, up to BATCH_SEGMENTS."""
+    def _write_pending(self, writer: Writer) -> bool:
+        """One batch: everything appended so far, up to BATCH_SEGMENTS. False if that is nothing."""
         self._last_drain = self._clock.monotonic()
         if not self._ring.claim(BATCH_SEGMENTS):
-            return
+            return False
         try:
             sync = self._last_drain >= self._last_sync + SYNC_S
             if sync:
@@ -195,40 +226,40 @@ class Pump:
             failpoint("before_write")
             self._write_claim(writer)
             failpoint("after_commit")
-            if sync:
-                self._last_sync = self._last_drain
-                writer.sync_next_commit(False)
-            self._unsynced = not sync and self._options.durability != "strict"
         except BaseException:
             self._ring.unclaim()
             raise
         self._ring.release()
+        self._unsure = False
         self.batches += 1
+        self._unsynced = not sync and self._options.durability != "strict"
+        if sync:
+            self._last_sync = self._last_drain
+            writer.sync_next_commit(False)
+        return True
 
     def _write_claim(self, writer: Writer) -> None:
+        """Write the claim, except what an attempt that failed has written of it all the same."""
         ring = self._ring
+        first = writer.last_seq(ring.ring_id) + 1 if self._unsure else 0
+        self._unsure = True
+        if first > ring.claimed_seq:
+            return
         try:
-            self.stored += writer.write_claim(ring)
+            writer.write_claim(ring, first)
         except StorageError as error:
-            if self._was_committed(writer):
-                self.stored += writer.n_loaded
-            elif error.kind == "record":
-                self._write_around_poison(writer)
-            else:
+            if writer.last_seq(ring.ring_id) >= ring.claimed_seq:
+                return  # the COMMIT raised, and yet it has happened
+            if error.kind != "record":
                 raise
-
-    def _was_committed(self, writer: Writer) -> bool:
-        """A COMMIT that raises may have happened all the same: ask the database."""
-        return writer.last_seq(self._ring.ring_id) >= self._ring.claimed_seq
+            self._write_around_poison(writer)
 
     def _write_around_poison(self, writer: Writer) -> None:
         ring = self._ring
         first = max(writer.last_seq(ring.ring_id), ring.released_seq) + 1
 
         def write(low: int, high: int) -> int:
-            written = writer.write_claim(ring, low, high - 1)
-            self.stored += written
-            return written
+            return writer.write_claim(ring, low, high - 1)
 
         def reject(seq: int, error: str) -> None:
             writer.reject(ring.ring_id, seq, ring.claimed_record(seq), error)
@@ -299,7 +330,8 @@ class Pump:
         }
         self._drops_reported = total
         self._events.emit("log.dropped", dropped)
-        self._log_drops(dropped)
+        if not self._recorder.closed:
+            self._log_drops(dropped)
 
     # -- asking for it --------------------------------------------------------------------------------
 
@@ -318,6 +350,8 @@ class Pump:
         if self._recorder.inherited:
             return True  # a forked child that has recorded nothing yet
         self.start()
+        if not self._running:
+            return self.drain_inline()
         with self._condition:
             failures = self._failures
             self._flushing += 1
@@ -326,28 +360,28 @@ class Pump:
                 self._condition.wait_for(
                     lambda: (self._ring.released_seq >= target and self._adopted)
                     or self._failures > failures
-                    or not self._is_alive(),
+                    or not self._running,
                     timeout_s,
                 )
             finally:
                 self._flushing -= 1
         return self._ring.released_seq >= target
 
-    def _is_alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def drain_inline(self) -> bool:
-        """Write on this thread (while the interpreter exits). False if not all was written."""
-        while self._ring.held:
-            if not self._drain_lock.acquire(blocking=False):
-                return False  # we interrupted a drain: it goes on when we return
-            try:
-                self._work()
-            finally:
-                self._drain_lock.release()
-            if self.last_error is not None:
-                return False
-        return True
+        """Write on this thread what is pending now, where there is no other; False if that failed."""
+        target = self._ring.seq
+        if not self._drain_lock.acquire(blocking=False):
+            return False  # we interrupted a drain: it goes on when we return
+        try:
+            self._work()
+        finally:
+            self._drain_lock.release()
+        return self._ring.released_seq >= target
+
+    def _drain_at_append(self) -> None:
+        """After every record while the interpreter exits; not again and again if that fails."""
+        if not self._retry_s or self._clock.monotonic() >= self._next_try:
+            self.drain_inline()
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete log records before a time, a little at a time; how many it were."""
@@ -361,47 +395,68 @@ class Pump:
 
     # -- the end ----------------------------------------------------------------------------------------
 
-    def stop(self, timeout_s: float = CLOSE_S) -> bool:
-        """End the thread after a last batch; False if it is stuck in the database."""
+    def _stop(self) -> bool:
+        """End the thread after a last round. False if it is not through by then."""
+        failures = self._failures
         self._stopping = True
-        thread, self._thread = self._thread, None
-        if thread is not None and thread.is_alive() and thread is not threading.current_thread():
+        with self._start_lock:
+            thread, self._thread = self._thread, None
+        if thread is threading.current_thread():
+            return False
+        if thread is not None:
             self._ring.wake()
-            thread.join(timeout_s)
+            thread.join(CLOSE_S)
             if thread.is_alive():
                 return False
         self._recorder.pump_thread = None
-        self.drain_inline()
+        if self._ring.held and self._failures == failures:
+            self.drain_inline()
         return True
 
     def drain_at_exit(self) -> bool:
         """At the interpreter's exit: no thread any more, every further record is written at once."""
-        stopped = self.stop()
+        stopped = self._stop()
         self._inline = stopped
-        if stopped and self._ring.attached:
-            self._recorder.on_exit_append = self.drain_inline
+        if stopped:
+            self._recorder.on_exit_append = self._drain_at_append
             self._ring.set_synchronous(True)
         return stopped
 
     def close(self) -> None:
-        """Stop, sync, and let go of the database. At most about 5 s."""
-        started = time.monotonic()
-        self._ring.shut()
-        stopped = self.stop()
-        writer, self._writer = self._writer, None
-        if writer is None or not stopped:
-            return  # the thread is stuck in SQLite and still uses the connection: leave it alone
+        """Take no more records, write what is pending, let go of ring and database: at most 5 s."""
+        self._close_by = self._clock.monotonic() + CLOSE_S
+        self._recorder.shut()
+        stopped = False
         try:
-            if time.monotonic() < started + CLOSE_S and self.last_error is None:
-                writer.checkpoint()
-            writer.close()
+            stopped = self._stop()
+        finally:  # also if Ctrl-C ends the waiting
+            if stopped or not self._leave_to_thread():
+                self._let_go()
+
+    def _leave_to_thread(self) -> bool:
+        """The thread still uses both: it is to let go of them. False if it is through."""
+        with self._condition:
+            self._left_to_thread = self._running
+            return self._running
+
+    def _let_go(self) -> None:
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None:
+                try:
+                    if self._clock.monotonic() < self._close_by and self.last_error is None:
+                        writer.checkpoint()
+                finally:
+                    writer.close()
         except StorageError as error:
             self._report(str(error))
+        finally:
+            self._recorder.close()
 
     def after_fork_in_child(self) -> Any:
         """Forget the thread and the connection; the connection is returned, not closed."""
         writer, self._writer = self._writer, None
-        self.stored = self.rejected = self.recovered = self.damaged = 0
+        self.rejected = self.recovered = self.damaged = 0
         self.batches = self.flush_errors = 0
         self.last_error = None
         self._reset()

@@ -23,6 +23,7 @@ OVERFLOW_POLICIES: Final = {"block": BLOCK, "drop_newest": DROP_NEWEST, "drop_ol
 _TOO_LARGE: Final = 4  # EncodeStatus in encode.pxd
 _TOO_LARGE_SEQ: Final = -3  # the same as RecordRing.append says it
 _POLL_S: Final = 0.0005
+_RENEWAL_S: Final = 2.0  # making a ring file takes milliseconds
 _DRAIN_NOW: Final = -1  # the ring's request while the process exits
 
 
@@ -46,18 +47,25 @@ class Recorder:
         self.on_exit_append: Callable[[], object] = lambda: None
         self._stalled_at: int | None = None
         self._inherited = False
-        self._held_at_close = 0
+        self._renewal = threading.Lock()  # held by the thread that makes a forked child's ring
+        self._renewing: int | None = None  # its ident
+        self._held_at_close: int | None = None  # None: the ring is still ours
         self._open_ring()
 
     def _open_ring(self) -> None:
         ring_id = os.urandom(16)
-        self.memory = ring_files.create(
-            self._database, self._options.ring_dir, self._options.ring_bytes, ring_id
-        )
-        self.wake_fd, wake_write = os.pipe()
-        os.set_blocking(self.wake_fd, False)
+        wake_fd, wake_write = os.pipe()
+        os.set_blocking(wake_fd, False)
         os.set_blocking(wake_write, False)
-        self._wake_write = wake_write
+        try:
+            self.memory = ring_files.create(
+                self._database, self._options.ring_dir, self._options.ring_bytes, ring_id
+            )
+        except OSError:
+            os.close(wake_fd)
+            os.close(wake_write)
+            raise
+        self.wake_fd, self._wake_write = wake_fd, wake_write
         self.ring.attach(
             self.memory.buffer,
             ring_id,
@@ -73,11 +81,13 @@ class Recorder:
         if policy == _DRAIN_NOW:
             self.on_exit_append()
             return True
-        if self._inherited:
-            self._renew()
-            return True
         if self.closed:
             self.dropped_closed += 1
+            return False
+        if self._inherited:
+            if self._renew():
+                return True
+            self.dropped_full += 1
             return False
         if policy == BLOCK and self._wait_for_room(priority):
             return True
@@ -201,34 +211,65 @@ class Recorder:
         """Only swap pointers: the memory, the lock and the pipe are the parent's."""
         keep_forever(self.memory)
         self._inherited = not self.closed
+        self.ring.set_synchronous(False)
         self.ring.detach()
-
-    def _renew(self) -> None:
-        """First record in a forked child: a ring of its own, and a pump for it."""
-        self._inherited = False
-        self.dropped_full = self.dropped_closed = self.converted = self.redacted = 0
+        self._renewal = threading.Lock()
+        self._renewing = None
         self._stalled_at = None
-        self._open_ring()
-        self.on_new_ring()
+        self.dropped_full = self.dropped_closed = self.converted = self.redacted = 0
+
+    def _renew(self) -> bool:
+        """First record in a forked child: a ring of its own, and a pump for it. False: no room."""
+        if not self._renewal.acquire(blocking=False):
+            return self._wait_for_renewal()
+        self._renewing = threading.get_ident()
+        try:
+            if self._inherited:
+                self._open_ring()
+                self._inherited = False
+                self.on_new_ring()
+        except OSError:
+            return False  # no descriptors or memory left: the next record tries again
+        finally:
+            self._renewing = None
+            self._renewal.release()
+        return True
+
+    def _wait_for_renewal(self) -> bool:
+        """Another thread makes the ring; or this one does, and a signal handler interrupted it."""
+        deadline = time.monotonic() + _RENEWAL_S
+        while self._inherited and time.monotonic() < deadline:
+            if self._renewing == threading.get_ident():
+                return False
+            time.sleep(_POLL_S)
+        return not self._inherited
 
     @property
     def held(self) -> int:
-        """Records in the ring, also after it was closed."""
-        return self._held_at_close if self.closed else self.ring.held
+        """Records in the ring, also after it was given back."""
+        return self.ring.held if self._held_at_close is None else self._held_at_close
 
     @property
     def inherited(self) -> bool:
         """True in a forked child that has not recorded anything yet."""
         return self._inherited
 
-    def close(self) -> None:
-        """Take no more records. The ring's file goes if it is empty; else the next open finds it."""
-        if self.closed:
-            return
+    def shut(self) -> None:
+        """Take no more records: from now on they are only counted."""
         self.closed = True
+        self.ring.shut()
+
+    def close(self) -> None:
+        """Give the ring back. Its file goes if it is empty; else the next open finds it.
+
+        Nobody may be writing it to the database: its memory goes.
+        """
+        self.shut()
+        if self._held_at_close is not None:
+            return
+        self._held_at_close = self.ring.held
         if self._inherited:
             return  # a forked child that never recorded anything: there is nothing of its own
-        self._held_at_close = self.ring.held
         self.ring.set_synchronous(False)
         self.ring.detach()
         if self._held_at_close == 0:

@@ -13,7 +13,7 @@ from ax_monitor._native import read_ring
 from ax_monitor.errors import StorageError
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.failpoints import failpoint
-from ax_monitor.storage.writer import Writer
+from ax_monitor.storage.writer import Writer, ring_salt
 
 CHUNK_RECORDS = 20_000
 
@@ -67,7 +67,7 @@ def _replay(
 ) -> None:
     stored = writer.last_seq(ring_id)
     fresh = [offset for offset in offsets if _seq(data, offset) > stored]
-    salt = int.from_bytes(ring_id[:8], "little") & 0x3FFFFFFFF
+    salt = ring_salt(ring_id)
     for start in range(0, len(fresh), CHUNK_RECORDS):
         chunk = fresh[start : start + CHUNK_RECORDS]
 

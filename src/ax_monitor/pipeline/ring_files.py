@@ -20,8 +20,20 @@ from ax_monitor._native import RING_HEADER_BYTES, RING_SEGMENT_MIN_BYTES
 SEGMENT_BYTES = RING_SEGMENT_MIN_BYTES
 UNFINISHED_AGE_S = 60  # a file that was being made for longer than this was left behind
 
-# Ring files of this process. Opening and closing one of them here would drop our own lock on it.
-_own: set[str] = set()
+# Paths of ring files that this process has open: its own, and those that it is taking over. The
+# locks are the process's, so a second open here would get them too, and its close would drop them.
+_own: dict[str, object] = {}
+
+
+def _reserve(path: str) -> bool:
+    """Make a path this thread's, unless it is another's already. One step, without a lock."""
+    token = object()
+    return _own.setdefault(path, token) is token
+
+
+def _unreserve(*paths: str) -> None:
+    for path in paths:
+        _own.pop(path, None)
 
 
 def forget_own() -> None:
@@ -66,16 +78,21 @@ class RingBuffer:
             self.buffer.close()
         if self.path is not None:
             os.close(self.fd)
-            _own.discard(self.path)
+            _unreserve(self.path)
             self.path = None
 
 
 def create(database: str, ring_dir: str | None, ring_bytes: int, ring_id: bytes) -> RingBuffer:
-    """Memory for a new ring. Falls back to a volatile one when no file can be made; never raises."""
+    """Memory for a new ring: a volatile one when no file can be made.
+
+    Raises OSError if there is no memory for that either.
+    """
     size = RING_HEADER_BYTES + ring_bytes
     path = prefix(database, ring_dir) + ring_id.hex()[:16]
     unfinished = path + ".new"
     fd = -1
+    _reserve(path)
+    _reserve(unfinished)
     try:
         fd = os.open(
             unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
@@ -90,8 +107,10 @@ def create(database: str, ring_dir: str | None, ring_bytes: int, ring_id: bytes)
             os.close(fd)
             with contextlib.suppress(OSError):
                 os.unlink(unfinished)
+        _unreserve(path)
         return RingBuffer(mmap.mmap(-1, size), reason=f"no ring file at {path}: {error}")
-    _own.add(path)
+    finally:
+        _unreserve(unfinished)
     return RingBuffer(buffer, path, fd)
 
 
@@ -138,6 +157,7 @@ class OrphanRing:
     def release(self) -> None:
         """Leave it for the next attempt."""
         os.close(self.fd)
+        _unreserve(self.path)
 
 
 def find(database: str, ring_dir: str | None) -> list[str]:
@@ -150,23 +170,30 @@ def find(database: str, ring_dir: str | None) -> list[str]:
 
 def claim_orphan(path: str) -> OrphanRing | None:
     """Take over a ring file if its owner is gone; None if it is alive or somebody was faster."""
+    if _is_being_made(path) or not _reserve(path):
+        return None
+    fd = -1
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        status = os.fstat(fd)
-        if status.st_nlink and not (path.endswith(".new") and _is_young(status)):
+        if os.fstat(fd).st_nlink:
             return OrphanRing(path, fd)
     except OSError:
         pass
-    os.close(fd)
+    if fd >= 0:
+        os.close(fd)
+    _unreserve(path)
     return None
 
 
-def _is_young(status: os.stat_result) -> bool:
-    return time.time() - status.st_mtime < UNFINISHED_AGE_S
+def _is_being_made(path: str) -> bool:
+    """Not even to be touched: to try its lock would keep its maker from getting it."""
+    if not path.endswith(".new"):
+        return False
+    try:
+        return time.time() - os.stat(path).st_mtime < UNFINISHED_AGE_S
+    except OSError:
+        return True  # it has its final name now
 
 
 def waiting(database: str, ring_dir: str | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,12 @@ from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.storage import logs
-from ax_monitor.storage.connection import Connection
+from ax_monitor.storage.connection import (
+    OPEN_TIMEOUT_MS,
+    WRITER_BUSY_MS,
+    Connection,
+    snapshot,
+)
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
 
@@ -93,7 +99,7 @@ class Store:
             os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         writer: Writer | None = None
         try:
-            writer = self._open_writer()
+            writer = self._open_writer(OPEN_TIMEOUT_MS)
         except StorageError as error:
             if not error.retryable:
                 raise
@@ -112,8 +118,9 @@ class Store:
         self._pump.start()
         _open_stores.add(self)
 
-    def _open_writer(self) -> Writer:
-        return Writer(self.path, strict=self.options.durability == "strict", vfs=self.options.vfs)
+    def _open_writer(self, wait_ms: int = WRITER_BUSY_MS) -> Writer:
+        strict = self.options.durability == "strict"
+        return Writer(self.path, strict=strict, vfs=self.options.vfs, wait_ms=wait_ms)
 
     # -- recording ------------------------------------------------------------------------------
 
@@ -151,6 +158,12 @@ class Store:
         if self._recorder is None or self._pump is None:
             return RecorderStats(attempted=0, stored=0)
         recorder, pump, ring = self._recorder, self._pump, self._recorder.ring
+        while True:
+            released = ring.released_seq
+            stored, in_flight = pump.stored, recorder.held
+            attempted = 0 if recorder.inherited else ring.seq
+            if released == ring.released_seq:
+                break  # else a batch was completed meanwhile
         dropped = {
             "overflow": recorder.dropped_full,
             "oldest": ring.dropped_oldest,
@@ -158,10 +171,10 @@ class Store:
             "rejected": pump.rejected,
         }
         return RecorderStats(
-            attempted=ring.seq + recorder.dropped_full + recorder.dropped_closed,
-            stored=pump.stored,
+            attempted=attempted + recorder.dropped_full + recorder.dropped_closed,
+            stored=stored,
             dropped={reason: count for reason, count in dropped.items() if count},
-            in_flight=recorder.held,
+            in_flight=in_flight,
             recovered=pump.recovered,
             damaged=pump.damaged,
             ring_bytes=ring.capacity_bytes,
@@ -199,6 +212,8 @@ class Store:
         """Delete the log entries before a time, in small transactions; how many it were."""
         if self._pump is None:
             raise StorageError(f"{self.path} was opened read-only: nothing can be deleted")
+        if self.closed:
+            raise StorageError(f"{self.path} has been closed")
         self.flush()
         return self._pump.delete_logs(before_ms)
 
@@ -210,9 +225,16 @@ class Store:
         # back a little every time, and remember what has been shown.
         since = self.clock.time_ms() - lookback_ms
         window = replace(query, order="asc", limit=None, cursor=None, offset=0)
-        shown = {entry.seq for entry in self.query_logs(_not_before(window, since))}
-        earlier = self.query_logs(replace(query, order="desc", limit=last, cursor=None, offset=0))
-        shown.update(entry.seq for entry in earlier)
+        newest = replace(query, order="desc", limit=last, cursor=None, offset=0)
+
+        def look(connection: Connection) -> tuple[LogPage, LogPage]:
+            # At one moment: what came between the two would be shown after what is newer.
+            with snapshot(connection):
+                known = logs.query_logs(connection, _not_before(window, since))
+                return known, logs.query_logs(connection, newest)
+
+        known, earlier = self._read(look)
+        shown = {entry.seq for page in (known, earlier) for entry in page}
         return self._follow(window, earlier, shown, since, poll_s=poll_s, lookback_ms=lookback_ms)
 
     def _follow(
@@ -226,23 +248,28 @@ class Store:
         lookback_ms: int,
     ) -> Iterator[LogEntry]:
         yield from reversed(earlier)
-        with self._readers.connection() as connection:
-            version = -1
-            while not self.closed:
-                if self._pump is not None:
-                    self._pump.flush(BARRIER_S)
-                if (current := logs.data_version(connection)) == version:
-                    time.sleep(poll_s)
-                    continue
-                version = current
-                # Back from the last look, not from now: who follows may have been slow.
-                looked_at = self.clock.time_ms()
-                for entry in logs.query_logs(connection, _not_before(window, since)):
-                    if entry.seq not in shown:
-                        shown.add(entry.seq)
-                        yield entry
-                since = max(since, looked_at - lookback_ms)
-                shown = {seq for seq in shown if seq >= logs.first_key(since)}
+        version: tuple[Connection, int] | None = None
+        while not self.closed:
+            if self._pump is not None:
+                self._pump.flush(BARRIER_S)
+            # Back from the last look, not from now: who follows may have been slow.
+            looked_at = self.clock.time_ms()
+            # Not across a yield: who follows may fork, and a child must not use this connection.
+            with self._readers.connection() as connection:
+                if (current := (connection, logs.data_version(connection))) == version:
+                    found = None
+                else:
+                    found = logs.query_logs(connection, _not_before(window, since))
+            if found is None:
+                time.sleep(poll_s)
+                continue
+            version = current
+            for entry in found:
+                if entry.seq not in shown:
+                    shown.add(entry.seq)
+                    yield entry
+            since = max(since, looked_at - lookback_ms)
+            shown = {seq for seq in shown if seq >= logs.first_key(since)}
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""
@@ -262,12 +289,14 @@ class Store:
         if self.closed:
             return
         self.closed = True
-        _open_stores.discard(self)
-        if self._pump is not None and self._recorder is not None:
-            self._pump.close()
-            self._recorder.close()
-        self.events.close()
-        self._readers.close()
+        try:
+            if self._pump is not None:
+                self._pump.close()
+        finally:
+            # Only now: a process that is forked meanwhile has to let go of its copy.
+            _open_stores.discard(self)
+            self.events.close()
+            self._readers.close()
 
     def __enter__(self) -> Store:
         return self
@@ -303,7 +332,9 @@ _open_stores: set[Store] = set()
 
 def _at_exit() -> None:
     for store in list(_open_stores):
-        store._at_exit()
+        # Ctrl-C once more: what is not written stays in the ring's file.
+        with contextlib.suppress(KeyboardInterrupt):
+            store._at_exit()
 
 
 def _after_fork_in_child() -> None:

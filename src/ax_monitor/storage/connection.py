@@ -14,6 +14,7 @@ from typing import Literal
 
 import apsw
 
+from ax_monitor._native import FSTAT_ADDRESS
 from ax_monitor.errors import StorageError
 
 Connection = apsw.Connection
@@ -60,7 +61,28 @@ def _check_version(found: str) -> None:
         )
 
 
+def _tell_forks_apart() -> None:
+    """Have SQLite take the files of a forked child for others than the parent's.
+
+    A process-wide setting of apsw's SQLite, without any effect where nothing forks.
+    """
+    if "unix" in apsw.vfs_names():
+        apsw.VFS("ax-monitor-setup", "unix").xSetSystemCall("fstat", FSTAT_ADDRESS)
+
+
 _check_version(apsw.sqlite_lib_version())
+_tell_forks_apart()
+
+
+@contextlib.contextmanager
+def snapshot(connection: Connection) -> Iterator[None]:
+    """Several queries that see the database as it is at one moment."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:  # an error may have ended it
+            connection.execute("ROLLBACK")
 
 
 @contextlib.contextmanager
@@ -109,27 +131,29 @@ def check_location(path: str) -> None:
         raise StorageError(f"no permission to create {path}: change the folder's permissions, or pass another path")
 
 
-def open_writer(path: str, *, strict: bool = False, vfs: str | None = None) -> apsw.Connection:
+def open_writer(
+    path: str, *, strict: bool = False, vfs: str | None = None, wait_ms: int = OPEN_TIMEOUT_MS
+) -> apsw.Connection:
     """The read-write connection: WAL, no checkpoint inside COMMIT, triggers off.
 
-    Creates the file (mode 0600) if there is none. `strict` syncs every commit.
+    Creates the file (mode 0600) if there is none. `strict` syncs every commit; `wait_ms` is how
+    long to wait for others that have it locked.
     """
     check_location(path)
-    with contextlib.suppress(FileExistsError, OSError):
-        # SQLite gives -wal and -shm the mode of the database. The file is new, so nobody in this
-        # process holds a lock on it that closing it could drop.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    if not os.path.exists(path):
+        _create_private(path)
     connection = apsw.Connection(
         path,
         flags=apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE,
         vfs=vfs,
     )
     try:
-        connection.set_busy_timeout(OPEN_TIMEOUT_MS)
+        connection.set_busy_timeout(wait_ms)
         _restrict(connection)
         connection.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, 0)
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        _enter_wal_mode(connection)
+        if connection.pragma("page_count") == 0:  # later it would be a write at every opening
+            connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        _enter_wal_mode(connection, wait_ms)
         connection.execute(f"PRAGMA synchronous={'FULL' if strict else 'NORMAL'}")
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
@@ -140,6 +164,21 @@ def open_writer(path: str, *, strict: bool = False, vfs: str | None = None) -> a
         connection.close(True)
         raise
     return connection
+
+
+def _create_private(path: str) -> None:
+    """An empty file that only we may read; SQLite gives -wal and -shm the same mode.
+
+    It gets its name when it is closed already: to close a file that another thread has open through
+    SQLite would drop that thread's locks.
+    """
+    unfinished = f"{path}-new-{os.urandom(8).hex()}"
+    with contextlib.suppress(OSError):  # SQLite will say what is wrong, or do without
+        os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        try:
+            os.link(unfinished, path)
+        finally:
+            os.unlink(unfinished)
 
 
 def open_reader(path: str, *, vfs: str | None = None) -> apsw.Connection:
@@ -165,9 +204,9 @@ def _restrict(connection: apsw.Connection) -> None:
     connection.execute("PRAGMA cell_size_check=ON")
 
 
-def _enter_wal_mode(connection: apsw.Connection) -> None:
+def _enter_wal_mode(connection: apsw.Connection, wait_ms: int) -> None:
     """Switch to WAL. The switch itself does not wait for other openers, so try again."""
-    deadline = time.monotonic() + OPEN_TIMEOUT_MS / 1000
+    deadline = time.monotonic() + wait_ms / 1000
     while True:
         try:
             mode = connection.pragma("journal_mode", "wal")

@@ -16,12 +16,15 @@ from urllib.parse import quote
 
 import apsw
 
+from ax_monitor.errors import StorageError
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     READER_BUSY_MS,
     open_reader,
     open_writer,
+    snapshot,
     storage_errors,
+    translate,
 )
 from ax_monitor.storage.migrations import (
     MIGRATIONS,
@@ -32,6 +35,7 @@ from ax_monitor.storage.migrations import (
 )
 
 MAX_PROBLEMS = 20  # a damaged file can have thousands of them
+BEYOND_REPAIR = "restore a backup, or export what can still be read"
 _TOTALS_ROW = 1  # of logs_fts_data: a varint with the number of rows in the index comes first
 _SHADOW_TABLES = ("logs_fts_data", "logs_fts_idx", "logs_fts_config")
 
@@ -92,10 +96,10 @@ class Inspector:
     def __init__(self, path: str, *, vfs: str | None = None) -> None:
         self.path = path
         self._vfs = vfs
-        with storage_errors(path, "opening"):
+        with _checking(path, "opening"):
             self._connection = open_reader(path, vfs=vfs)
         try:
-            with storage_errors(path, "reading"):
+            with _checking(path, "reading"):
                 check_readable(self._connection, path)
         except BaseException:
             self._connection.close(True)
@@ -109,15 +113,15 @@ class Inspector:
 
     def file_facts(self) -> FileFacts:
         """Version, mode and sizes. The files are only measured: opening them would drop locks."""
-        with storage_errors(self.path, "reading"):
-            pragma = self._connection.pragma
+        with _checking(self.path, "reading"):
+            connection = self._connection
             return FileFacts(
-                schema_version=schema_version(self._connection),
+                schema_version=schema_version(connection),
                 supported_version=SCHEMA_VERSION,
-                journal_mode=str(pragma("journal_mode")),
-                page_bytes=int(str(pragma("page_size"))),
-                pages=int(str(pragma("page_count"))),
-                free_pages=int(str(pragma("freelist_count"))),
+                journal_mode=str(connection.pragma("journal_mode")),
+                page_bytes=_number(connection, "PRAGMA page_size"),
+                pages=_number(connection, "PRAGMA page_count"),
+                free_pages=_number(connection, "PRAGMA freelist_count"),
                 database_bytes=_size(self.path),
                 wal_bytes=_size(f"{self.path}-wal"),
             )
@@ -129,13 +133,18 @@ class Inspector:
             quick: Leave out whether the tables and their indexes agree.
         """
         check = "quick_check" if quick else "integrity_check"
-        with storage_errors(self.path, "checking"):
-            rows = self._connection.execute(f"PRAGMA {check}({MAX_PROBLEMS})").fetchall()
-        return [str(row[0]) for row in rows if row[0] != "ok"]
+        problems = []
+        with _checking(self.path, "checking"):
+            try:
+                for (problem,) in self._connection.execute(f"PRAGMA {check}({MAX_PROBLEMS})"):
+                    problems.append(str(problem))
+            except apsw.CorruptError as error:  # so damaged that the check itself stumbles
+                problems.append(str(error))
+        return [problem for problem in problems if problem != "ok"]
 
     def schema_differences(self) -> dict[str, Literal["missing", "changed"]]:
         """Our tables, indexes, views and triggers that differ, by name. Others are welcome."""
-        with storage_errors(self.path, "reading"):
+        with _checking(self.path, "reading"):
             version = schema_version(self._connection)
             if version > SCHEMA_VERSION:
                 return {}
@@ -148,11 +157,11 @@ class Inspector:
 
     def row_counts(self) -> RowCounts:
         """The records and the index, counted at one moment."""
-        with storage_errors(self.path, "reading"), _snapshot(self._connection):
+        with _checking(self.path, "reading"), snapshot(self._connection):
             return RowCounts(
-                records=_count(self._connection, "SELECT count(*) FROM log_records"),
+                records=_number(self._connection, "SELECT count(*) FROM log_records"),
                 indexed=_indexed_rows(self._connection),
-                without_context=_count(
+                without_context=_number(
                     self._connection,
                     "SELECT count(*) FROM log_records WHERE context NOT IN "
                     "(SELECT id FROM log_contexts)",
@@ -161,7 +170,7 @@ class Inspector:
 
     def rings(self) -> list[RingRow]:
         """Every recorder that has written here, the last one first."""
-        with storage_errors(self.path, "reading"):
+        with _checking(self.path, "reading"):
             return [
                 RingRow(ring_id.hex(), last_seq, updated_at)
                 for ring_id, last_seq, updated_at in self._connection.execute(
@@ -172,7 +181,7 @@ class Inspector:
 
     def rejects(self) -> Rejects:
         """What is in `recorder_rejects`."""
-        with storage_errors(self.path, "reading"):
+        with _checking(self.path, "reading"):
             row: tuple[Any, ...] = self._connection.execute(
                 # max() makes SQLite take `error` from that row
                 "SELECT count(*), error, max(rejected_at) FROM recorder_rejects"
@@ -184,7 +193,7 @@ class Inspector:
 
         Needs as much room in the temporary folder as messages and index take.
         """
-        with storage_errors(self.path, "checking the index of"):
+        with _checking(self.path, "checking the index of"):
             if schema_version(self._connection) > SCHEMA_VERSION:
                 return None
             copy = _temporary_copy(self.path, self._vfs)
@@ -222,20 +231,22 @@ def rebuild_index(path: str, *, vfs: str | None = None) -> None:
         connection.close(True)
 
 
+@contextlib.contextmanager
+def _checking(path: str, doing: str) -> Iterator[None]:
+    """As storage_errors, for one who has been sent to the doctor already."""
+    try:
+        yield
+    except apsw.CorruptError as error:
+        raise StorageError(f"{doing} {path} failed: {error}; {BEYOND_REPAIR}") from error
+    except apsw.Error as error:
+        raise translate(error, path, doing) from error
+
+
 def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except FileNotFoundError:
         return 0
-
-
-@contextlib.contextmanager
-def _snapshot(connection: apsw.Connection) -> Iterator[None]:
-    connection.execute("BEGIN")
-    try:
-        yield
-    finally:
-        connection.execute("ROLLBACK")
 
 
 def _expected_schema(version: int) -> list[tuple[str, str, str]]:
@@ -252,7 +263,7 @@ def _expected_schema(version: int) -> list[tuple[str, str, str]]:
         fresh.close(True)
 
 
-def _count(connection: apsw.Connection, sql: str) -> int:
+def _number(connection: apsw.Connection, sql: str) -> int:
     row: tuple[Any, ...] = connection.execute(sql).fetchall()[0]
     return int(row[0])
 

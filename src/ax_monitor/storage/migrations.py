@@ -45,6 +45,9 @@ def migrate(connection: apsw.Connection, path: str) -> None:
         SchemaVersionError: a newer ax-monitor wrote it.
         StorageError: it is some other program's database.
     """
+    if schema_version(connection) == SCHEMA_VERSION:
+        check_readable(connection, path)
+        return  # without a lock: opening does not wait for whoever is writing
     while True:
         # The version is read inside the transaction: another process may just have migrated.
         connection.execute("BEGIN IMMEDIATE")

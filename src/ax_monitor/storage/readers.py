@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 
 import apsw
 
+from ax_monitor._native import keep_forever
 from ax_monitor.errors import StorageError
 from ax_monitor.storage.connection import check_location, open_reader, storage_errors
 from ax_monitor.storage.migrations import check_readable
@@ -28,6 +30,7 @@ class ReaderPool:
         self._lock = threading.Lock()
         self._idle: list[apsw.Connection] = []
         self._closed = False
+        self._pid = os.getpid()
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[apsw.Connection]:
@@ -38,16 +41,23 @@ class ReaderPool:
             connection = self._idle.pop() if self._idle else None
         if connection is None:
             connection = self._open()
+        pid = self._pid
         try:
             with storage_errors(self.path, "reading"):
                 yield connection
         finally:
-            with self._lock:
-                keep = not self._closed and len(self._idle) < MAX_IDLE
-                if keep:
-                    self._idle.append(connection)
-            if not keep:
-                connection.close(True)
+            if pid == self._pid:
+                self._put_back(connection)
+            else:
+                keep_forever(connection)  # forked within the block: it is the parent's
+
+    def _put_back(self, connection: apsw.Connection) -> None:
+        with self._lock:
+            keep = not self._closed and len(self._idle) < MAX_IDLE
+            if keep:
+                self._idle.append(connection)
+        if not keep:
+            _close(connection)
 
     def _open(self) -> apsw.Connection:
         check_location(self.path)
@@ -67,10 +77,17 @@ class ReaderPool:
             self._closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
-            connection.close(True)
+            _close(connection)
 
     def forget(self) -> list[apsw.Connection]:
         """In a forked child: give up the connections without touching them; they are returned."""
         idle, self._idle = self._idle, []
         self._lock = threading.Lock()
+        self._pid = os.getpid()
         return idle
+
+
+def _close(connection: apsw.Connection) -> None:
+    # It only reads, so nothing depends on how well that goes.
+    with contextlib.suppress(apsw.Error):
+        connection.close(True)

@@ -11,6 +11,7 @@ import apsw
 from ax_monitor._native import BATCH_EXTENSION, BATCH_EXTENSION_ENTRY, BatchWriter, RecordRing
 from ax_monitor.errors import StorageError
 from ax_monitor.storage.connection import (
+    OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
     error_from_code,
     open_writer,
@@ -24,6 +25,11 @@ from ax_monitor.storage.records import KINDS, WRITE_BATCH
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
 RESTART_WAIT_MS = 50
+
+
+def ring_salt(ring_id: bytes) -> int:
+    """The part of a ring's id that goes into the ids of its records."""
+    return int.from_bytes(ring_id[:8], "little") & 0x3FFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +52,18 @@ class Writer:
         SchemaVersionError: the file is from a newer version.
     """
 
-    def __init__(self, path: str, *, strict: bool = False, vfs: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        strict: bool = False,
+        vfs: str | None = None,
+        wait_ms: int = OPEN_TIMEOUT_MS,
+    ) -> None:
         self.path = path
         self._strict = strict
         with storage_errors(path, "opening"):
-            self._connection = open_writer(path, strict=strict, vfs=vfs)
+            self._connection = open_writer(path, strict=strict, vfs=vfs, wait_ms=wait_ms)
         try:
             with storage_errors(path, "preparing"):
                 migrate(self._connection, path)
@@ -93,11 +106,6 @@ class Writer:
             raise translate(error_from_code(code, message), self.path, doing)
         return self._batch.n_records
 
-    @property
-    def n_loaded(self) -> int:
-        """Records in the batch that was written last, or tried to."""
-        return self._batch.n_records
-
     def last_seq(self, ring_id: bytes) -> int:
         """Up to which record of this ring the database has everything; 0 if it has none."""
         with storage_errors(self.path, "reading"):
@@ -117,6 +125,12 @@ class Writer:
                     "record) VALUES (?, ?, unixepoch('subsec') * 1000, ?, ?)",
                     (ring_id, seq, error, record),
                 )
+                connection.execute(
+                    "INSERT INTO recorder_rings(ring_id, salt, last_seq, updated_at) "
+                    "VALUES (?1, ?2, ?3, unixepoch('subsec') * 1000) ON CONFLICT(ring_id) "
+                    "DO UPDATE SET last_seq = max(last_seq, ?3), updated_at = excluded.updated_at",
+                    (ring_id, ring_salt(ring_id), seq),
+                )
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -134,7 +148,10 @@ class Writer:
     def wal(self) -> WalState:
         """How large the WAL is, without doing anything about it."""
         with storage_errors(self.path, "reading"):
-            return WalState(*self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP))
+            try:
+                return WalState(*self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP))
+            except apsw.BusyError:
+                return WalState(0, 0)  # another process opens or closes the file: look next time
 
     def checkpoint(self, *, restart: bool = False) -> WalState:
         """Copy the WAL back into the database, as far as readers allow (and sync both).

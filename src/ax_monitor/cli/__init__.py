@@ -1,0 +1,133 @@
+"""The command line: `ax monitor …`, `ax-monitor …`, `python -m ax_monitor …`.
+
+| module | what |
+|---|---|
+| `__init__` | the groups, and the way out: exit codes, one-line errors |
+| `logs`, `import_`, `doctor` | one command each |
+| `_options` | options that several commands share, and what their values mean |
+| `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+
+Exit codes: 0 all is well, 1 an error (or something found that is wrong), 2 a mistake in the command
+line, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from ax_monitor import __version__
+from ax_monitor.cli._output import visible_lines
+
+OK: Final = 0
+ERROR: Final = 1
+INTERRUPTED: Final = 130
+
+# Name, module, and the line shown in the list of commands. A command's module is imported when it
+# is called, so that the list, and every other command, starts at once.
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "doctor": ("doctor", "Check the database, and repair what can be repaired."),
+    "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
+    "logs": ("logs", "Search and follow the logs."),
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are the table above."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"ax_monitor.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
+@click.version_option(__version__, prog_name="ax-monitor", message="%(prog)s %(version)s")
+@click.pass_context
+def monitor(ctx: click.Context) -> None:
+    """Logs, traces, metrics and alerts of an engine, in one database file.
+
+    Every command takes --db PATH; else AX_MONITOR_DB names the database, else it is .ax/monitor.db.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(__version__, prog_name="ax-monitor", message="%(prog)s %(version)s")
+@click.pass_context
+def ax(ctx: click.Context) -> None:
+    """Tools for ax engines."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+ax.add_command(monitor, "monitor")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ax …`; the exit code."""
+    return _run(ax, arguments)
+
+
+def monitor_main(arguments: Sequence[str] | None = None) -> int:
+    """Run `ax-monitor …`; the exit code."""
+    return _run(monitor, arguments)
+
+
+def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that can't show a character gets its escape
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code: Any = command.main(arguments, standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.UsageError as error:
+        where = f" (see `{error.ctx.command_path} --help`)" if error.ctx is not None else ""
+        _complain(error.format_message().rstrip(".") + where)
+        return error.exit_code
+    except click.ClickException as error:
+        _complain(error.format_message())
+        return error.exit_code
+    except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
+        return OK
+    except OSError as error:
+        _complain(f"writing the output failed: {error.strerror}")
+        return ERROR
+    finally:
+        _let_go_of_stdout()
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(f"Error: {visible_lines(text)}", err=True)
+
+
+def _let_go_of_stdout() -> None:
+    """What can't be written must not be tried again, with a traceback, while Python exits."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,168 @@
+"""Options that several commands share, what their values mean, and how commands fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import click
+
+from ax_monitor.config import database_path
+from ax_monitor.errors import MonitorError
+from ax_monitor.model import LogLevel
+from ax_monitor.pipeline.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+Scalar = str | int | float | bool | None
+
+_MS_PER_UNIT: Final = {
+    "ms": 1,
+    "s": 1000,
+    "m": 60_000,
+    "h": 3_600_000,
+    "d": 86_400_000,
+    "w": 604_800_000,
+}
+_DURATION_PART: Final = re.compile(r"(\d{1,9})(ms|[smhdw])", re.ASCII)
+_DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
+_INT64: Final = range(-(2**63), 2**63)
+
+
+class MonitorCommand(click.Command):
+    """A command whose errors are one line on stderr; with --debug the traceback comes before it."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending already: once is enough
+            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except BrokenPipeError:  # whoever reads has seen enough (`| head`)
+            raise click.exceptions.Exit(0) from None
+        except Exception as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            raise click.ClickException(_explain(error)) from error
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, MonitorError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return f"{type(error).__name__}: {error} (a defect of ax-monitor; --debug shows where)"
+
+
+def common_options(function: F) -> F:
+    """--db, --json and --debug, as `db`, `as_json` and `debug`."""
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line."),
+        click.option(
+            "--db",
+            type=click.Path(),
+            metavar="PATH",
+            help="The database (default: AX_MONITOR_DB, else .ax/monitor.db).",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def existing_database(db: str | None) -> str:
+    """The path of the database to read, which must be there."""
+    path = database_path(db)
+    if not os.path.lexists(path):
+        raise click.ClickException(f"no database at {path}: pass --db or set AX_MONITOR_DB")
+    return path
+
+
+def open_for_reading(db: str | None) -> Store:
+    """The database, read-only: nothing is created, whatever the path is."""
+    return Store(existing_database(db), read_only=True)
+
+
+# -- values -------------------------------------------------------------------------------------
+
+
+def log_level(text: str) -> LogLevel:
+    """A log level, in any case."""
+    try:
+        return LogLevel.parse(text.lower())
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(LogLevel)}") from None
+
+
+def key_value(text: str) -> tuple[str, Scalar]:
+    """KEY=VALUE, where VALUE is a number, true, false or null as in JSON, else text."""
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise click.BadParameter(f"{text!r} is not KEY=VALUE")
+    return key, scalar(value)
+
+
+def scalar(text: str) -> Scalar:
+    """The number, bool or None that `text` is in JSON, or what a JSON string says; else itself."""
+    try:
+        value = json.loads(text, parse_constant=_not_json)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(value, (dict, list)) or (type(value) is int and value not in _INT64):
+        return text
+    if value in (float("inf"), float("-inf")):
+        return text
+    found: Scalar = value
+    return found
+
+
+def _not_json(text: str) -> None:
+    raise ValueError(text)
+
+
+def row_limit(text: str) -> int | None:
+    """A number of entries, or "all" (None)."""
+    if text == "all":
+        return None
+    if not re.fullmatch("[1-9][0-9]{0,8}", text):
+        raise click.BadParameter(f'{text!r} is neither a number of at least 1 nor "all"')
+    return int(text)
+
+
+def parse_moment(text: str, *, now_ms: int, utc: bool, option: str) -> int:
+    """The time that a user means, in ms: so long ago (`1h30m`), or ISO 8601.
+
+    Args:
+        text: What was written.
+        now_ms: The time now.
+        utc: Whether a time without a zone is UTC; else it is local, as times are shown.
+        option: The option, for the error.
+
+    Raises:
+        click.BadParameter: It is neither.
+    """
+    if _DURATION.fullmatch(text):
+        return now_ms - sum(
+            int(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION_PART.findall(text)
+        )
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC) if utc else moment.astimezone()
+        # Not float seconds: those are off by a millisecond now and then.
+        since = moment - datetime(1970, 1, 1, tzinfo=UTC)
+        return (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
+    except (ValueError, OverflowError, OSError):
+        raise click.BadParameter(
+            f"{text!r} is neither a time such as 2026-01-31T08:00 nor a duration such as 90s, 30m, "
+            "1h30m, 7d, 2w",
+            param_hint=f"'{option}'",
+        ) from None

@@ -1,0 +1,204 @@
+"""Everything that is printed: escaping, colours, times, sizes, tables, progress.
+
+Stored text comes from anywhere, so no character of it may act upon the terminal, forge a second
+record, or reverse the line: `Printer` replaces such characters by visible escapes, on a terminal
+and on a pipe alike. `rich` is imported for a terminal only, and never sees markup.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import IO, TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+Part = str | tuple[str, str]
+"""A piece of a line: a text, or a text and its style (rich's words: "bold red", "dim")."""
+
+# Control characters (C0, DEL, C1), line and paragraph separators, everything that changes the
+# direction of text, invisible characters, and lone surrogates. Joiners (U+200C, U+200D) stay: emoji
+# and several scripts need them.
+_UNSAFE: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def visible(text: str) -> str:
+    r"""`text` on one line, with every character that is not plain text as an escape.
+
+    >>> print(visible("\x1b[31mred\n\u202e"))
+    \x1b[31mred\n\u202e
+    """
+    if text.isprintable():
+        return text
+    return _UNSAFE.sub(_escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
+    code = ord(char)
+    if char in _SHORT:
+        return _SHORT[char]
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
+
+
+def visible_lines(text: str) -> str:
+    """The same, but line ends stay."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON on one line; the same characters are escaped, as JSON has it."""
+    return _UNSAFE.sub(_json_escape, json.dumps(value, ensure_ascii=False))
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    units = match[0].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+class Printer:
+    """Lines on standard output, every part escaped: styled on a terminal, plain elsewhere."""
+
+    def __init__(self) -> None:
+        self._stream: IO[str] = sys.stdout if sys.stdout is not None else open(os.devnull, "w")
+        self.is_terminal = self._stream.isatty()
+        self._console = _console(self._stream) if self.is_terminal else None
+
+    def line(self, *parts: Part) -> None:
+        """One line."""
+        texts = [
+            (visible(part), "") if isinstance(part, str) else (visible(part[0]), part[1])
+            for part in parts
+        ]
+        if self._console is None:
+            self._stream.write("".join(text for text, _ in texts) + "\n")
+            return
+        from rich.text import Text  # noqa: PLC0415 (imported already, with the console)
+
+        self._console.print(Text.assemble(*texts), soft_wrap=True)
+
+    def json(self, value: Any) -> None:
+        """One line of JSON."""
+        self._stream.write(json_line(value) + "\n")
+
+    def table(self, rows: Iterable[Iterable[Part]]) -> None:
+        """Rows as columns of equal width; the last column may be of any length."""
+        cells = [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
+        widths = [max(map(len, column)) for column in _columns(cells)]
+        for row in cells:
+            self.line(
+                *(
+                    (
+                        visible(text)
+                        if index == len(row) - 1
+                        else visible(text).ljust(width) + "  ",
+                        style,
+                    )
+                    for index, ((text, style), width) in enumerate(zip(row, widths, strict=False))
+                )
+            )
+
+    def flush(self) -> None:
+        """Out with it."""
+        self._stream.flush()
+
+
+def _columns(cells: list[list[tuple[str, str]]]) -> Iterator[list[str]]:
+    for index in range(max(map(len, cells), default=0)):
+        yield [visible(row[index][0]) for row in cells if index < len(row)]
+
+
+def _console(stream: IO[str]) -> Console | None:
+    """A rich console for a terminal that shows colours; None if it shall not (NO_COLOR, dumb)."""
+    from rich.console import Console  # noqa: PLC0415 (costs 30 ms; a pipe does without)
+
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
+    return None if console.no_color or console.is_dumb_terminal else console
+
+
+@contextlib.contextmanager
+def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr while the block runs, if that is a terminal; call it with how far one is."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield lambda completed: None
+        return
+    from rich import progress  # noqa: PLC0415 (only a terminal needs it)
+
+    console = _console(sys.stderr)
+    if console is None:
+        yield lambda completed: None
+        return
+    with progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(binary_units=False),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(visible(label), total=total)
+        yield lambda completed: bar.update(task, completed=completed)
+
+
+def note(text: str) -> None:
+    """A remark on stderr, so that it never mixes with data."""
+    if sys.stderr is not None:
+        print(visible_lines(text), file=sys.stderr, flush=True)
+
+
+# -- values -------------------------------------------------------------------------------------
+
+
+def format_time(timestamp_ms: int, *, utc: bool) -> str:
+    """A time to the millisecond, local, or UTC with a Z; `@<ms>` beyond what a calendar has.
+
+    >>> format_time(1_700_000_000_123, utc=True)
+    '2023-11-14 22:13:20.123Z'
+    """
+    seconds, ms = divmod(timestamp_ms, 1000)
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC if utc else None)
+    except (ValueError, OverflowError, OSError):
+        return f"@{timestamp_ms}"
+    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')}.{ms:03}{'Z' * utc}"
+
+
+def format_bytes(size: int) -> str:
+    """A size in the unit that suits it.
+
+    >>> format_bytes(512), format_bytes(12_345_678)
+    ('512 B', '12.3 MB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    number = float(size)
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
+
+
+def counted(count: int, thing: str, things: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "record"), counted(12_000, "record"), counted(2, "entry", "entries")
+    ('1 record', '12,000 records', '2 entries')
+    """
+    return f"{count:,} {thing if count == 1 else things or thing + 's'}"
