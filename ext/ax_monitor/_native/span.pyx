@@ -544,13 +544,20 @@ cdef class TraceChannel:
 
     # -- looking -----------------------------------------------------------------------------------
 
-    def open_spans(self, trace_id) -> list:
-        """The open spans of a trace that is recorded, as tuples in the order of the record's fields."""
+    def open_spans(self, trace_id=None, *, execution_id=None) -> list:
+        """The open spans of a trace, or of an execution's traces, so far as they are recorded.
+
+        Tuples in the order of the record's fields. It looks at every open span.
+        """
         cdef OpenSpan span
         cdef list found = []
         self._check_fork()
         for span in list(self._spans.values()):
-            if span.trace_id == trace_id and (span.trace is None or span.trace.state == WRITTEN):
+            if span.trace is not None and span.trace.state != WRITTEN:
+                continue
+            if span.trace_id == trace_id or (
+                    execution_id is not None and span.trace is not None
+                    and span.trace.execution_id == execution_id):
                 found.append(_snapshot(span))
         return found
 

@@ -228,7 +228,7 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     # Counted before they are inserted: what is there already must not count twice.
     (
         SPAN.number,
-        "UPDATE traces SET span_count = span_count + f.fresh, name = coalesce(name, f.name), "
+        "UPDATE traces SET span_count = span_count + f.fresh, name = coalesce(traces.name, f.name), "
         "started_at = CASE WHEN ring IS NULL THEN min(started_at, f.first) ELSE started_at END, "
         "completed_at = CASE WHEN ring IS NULL THEN max(coalesce(completed_at, 0), f.last) "
         "ELSE completed_at END, "
