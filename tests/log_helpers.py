@@ -233,3 +233,14 @@ def _holds(metadata: dict[str, Any] | None, key: str, wanted: Any) -> bool:
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     return bool(value == wanted)
+
+
+# -- metadata ---
+
+
+def store_metadata(logger: Any, metadata: Any) -> dict[str, Any]:
+    """What a query gives back for metadata that was logged."""
+    logger.info("x", "test", metadata=metadata)
+    found = logger.get_recent_logs(1)[0].metadata
+    assert found is not None
+    return found

@@ -4,7 +4,7 @@
 |--------------------------------------|-----------------------------------------------------|
 | int beyond 64 bits                   | its decimal text                                    |
 | NaN, inf, -inf                       | null; the top-level key `$nonfinite` lists where    |
-| numpy scalar / array                 | the Python number / nested lists                    |
+| numpy scalar / array                 | the Python number / nested lists (flat, if cut)     |
 | Decimal, Fraction, UUID, Path, IP    | its text                                            |
 | datetime, date, time                 | ISO 8601                                            |
 | timedelta                            | seconds                                             |
@@ -18,7 +18,10 @@
 | deeper than 8 containers             | `"<nested deeper than 8>"`                          |
 | a value whose conversion raises      | `"<unprintable Type>"`                              |
 | anything else                        | `str(value)`                                        |
-| a text longer than 64 KiB            | its beginning, marked with the length               |
+| a text longer than 64 KiB            | its beginning, marked with the length, if anything  |
+|                                      | has to be converted or the metadata is over 256 KiB |
+| more than 10,000 items, likewise     | the first of them, and how many more there were     |
+| a mapping that keeps changing        | `{"$error": …}`                                     |
 | metadata over 256 KiB as JSON        | `{"$truncated": bytes, "$preview": beginning}`      |
 
 Nothing here raises.
@@ -147,21 +150,23 @@ def _convert_container(
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
         value = dict(zip(value._fields, value, strict=False))
-    elif hasattr(value, "tolist"):  # a numpy array
-        value = value.ravel()[:MAX_ITEMS].tolist() if value.size > MAX_ITEMS else value.tolist()
+    dropped = 0
+    if hasattr(value, "tolist"):  # a numpy array
+        dropped = max(0, value.size - MAX_ITEMS)
+        value = value.ravel()[:MAX_ITEMS].tolist() if dropped else value.tolist()
     if isinstance(value, Mapping):
         return _convert_mapping(value, depth, path, seen, nonfinite)
     if not isinstance(value, (list, tuple, Set)):
         return _convert(value, depth, path, seen, nonfinite)
     items = list(value)
-    dropped = len(items) - MAX_ITEMS
+    dropped += max(0, len(items) - MAX_ITEMS)
     result = [
         _convert(item, depth + 1, f"{path}[{index}]", seen, nonfinite)
         for index, item in enumerate(items[:MAX_ITEMS])
     ]
     if isinstance(value, Set):
         result.sort(key=plain_text)
-    if dropped > 0:
+    if dropped:
         result.append(f"<{dropped} more>")
     return result
 

@@ -31,15 +31,21 @@ KEY_MAX: Final = 2**63 - 1
 PROBE_ROWS: Final = 20_000  # how far back a query for a source, tenant or user looks at first
 ERROR_SEVERITY: Final = LogLevel.ERROR.severity_number  # the partial index begins here
 
-_CONTEXT_FIELDS: Final = ("source", "tenant_id", "user_id", "execution_id", "trace_id")
+_CONTEXT_INDEXES: Final = {  # the more a field narrows the contexts down, the earlier it stands
+    "trace_id": "log_contexts_trace",
+    "execution_id": "log_contexts_execution",
+    "user_id": "log_contexts_user",
+    "source": "log_contexts_source",
+    "tenant_id": "log_contexts_tenant",
+}
 
 _SELECT: Final = (
     "SELECT r.seq, r.severity, r.message, c.source, c.execution_id, c.trace_id, r.span_id, "
     "c.tenant_id, c.user_id, r.metadata, r.stack_trace, r.id, r.ring_seq, g.salt "
 )
+_ONLY_ERRORS: Final = f"r.severity >= {ERROR_SEVERITY}"  # that of the partial index, to the letter
 _JOINS: Final = (
-    " CROSS JOIN log_contexts c ON c.id = r.context"
-    " LEFT JOIN recorder_rings g ON g.ring = r.ring"
+    " CROSS JOIN log_contexts c ON c.id = r.context LEFT JOIN recorder_rings g ON g.ring = r.ring"
 )
 
 
@@ -58,6 +64,17 @@ class _Plan:
     @property
     def order(self) -> str:
         return "DESC" if self.descending else "ASC"
+
+    @property
+    def index(self) -> str:
+        """How the records are walked in key order."""
+        return "INDEXED BY log_records_errors" if _ONLY_ERRORS in self.rows else "NOT INDEXED"
+
+    @property
+    def context_index(self) -> str:
+        """How the contexts are found."""
+        name = next(name for name in _CONTEXT_INDEXES if name in self.context_values)
+        return f"INDEXED BY {_CONTEXT_INDEXES[name]}"
 
     def where(self, *more: str) -> str:
         conditions = [*more, *self.rows, *(f"c.{text}" for text in self.contexts)]
@@ -125,23 +142,24 @@ def _plan(query: LogQuery) -> _Plan:
         severity = LogLevel.parse(query.min_level).severity_number
         plan.rows.append(f"r.severity >= {severity}")
         _use_error_index(plan, severity)
-    for name in _CONTEXT_FIELDS:
+    for name in _CONTEXT_INDEXES:
         value = getattr(query, name)
         if value is not None:
             plan.contexts.append(f"{name} = :{name}")
             plan.context_values[name] = _stored(value)
     if query.span_id is not None:
-        plan.rows.append("r.span_id = :span_id")
+        # Ours are stored as integers, those of other programs as they wrote them.
+        plan.rows.append("r.span_id IN (:span_id, :span_text)")
         plan.values["span_id"] = _stored_span(query.span_id)
+        plan.values["span_text"] = _stored(query.span_id)
     for index, (name, wanted) in enumerate((query.metadata or {}).items()):
         plan.rows.append(_metadata_condition(plan, index, name, wanted))
     return plan
 
 
 def _use_error_index(plan: _Plan, severity: int) -> None:
-    condition = f"r.severity >= {ERROR_SEVERITY}"
-    if severity >= ERROR_SEVERITY and condition not in plan.rows:
-        plan.rows.append(condition)  # the condition of the partial index, to the letter
+    if severity >= ERROR_SEVERITY and _ONLY_ERRORS not in plan.rows:
+        plan.rows.append(_ONLY_ERRORS)
 
 
 def _stored(text: str) -> str:
@@ -192,22 +210,20 @@ def _run(
             f"ORDER BY f.rowid {plan.order} LIMIT :limit OFFSET :offset",
             bindings,
         )
-    by_context = (
-        f"{_SELECT} FROM log_records r INDEXED BY log_records_context {_JOINS} WHERE r.context IN "
-        f"(SELECT id FROM log_contexts WHERE {' AND '.join(plan.contexts)}) AND "
-        f"{plan.where('r.seq BETWEEN :low AND :high')} {page}"
-    )
-    if query.execution_id is not None or query.trace_id is not None:
-        return connection.execute(by_context, bindings)
-    if plan.contexts:
-        if limit > 0:
-            found = _probe(connection, plan, limit, offset)
-            if found is not None:
-                return iter(found)
-        return connection.execute(by_context, bindings)
+    if not plan.contexts:
+        return connection.execute(
+            f"{_SELECT} FROM log_records r {plan.index} {_JOINS} "
+            f"WHERE {plan.where('r.seq BETWEEN :low AND :high')} {page}",
+            bindings,
+        )
+    if limit > 0 and query.execution_id is None and query.trace_id is None:
+        found = _probe(connection, plan, limit, offset)
+        if found is not None:
+            return iter(found)
     return connection.execute(
-        f"{_SELECT} FROM log_records r {_JOINS} "
-        f"WHERE {plan.where('r.seq BETWEEN :low AND :high')} {page}",
+        f"{_SELECT} FROM log_records r INDEXED BY log_records_context {_JOINS} WHERE r.context IN "
+        f"(SELECT id FROM log_contexts {plan.context_index} WHERE {' AND '.join(plan.contexts)}) "
+        f"AND {plan.where('r.seq BETWEEN :low AND :high')} {page}",
         bindings,
     )
 
@@ -216,10 +232,10 @@ def _probe(
     connection: apsw.Connection, plan: _Plan, limit: int, offset: int
 ) -> list[tuple[Any, ...]] | None:
     """Look among the next PROBE_ROWS records only; None if that did not fill the page."""
-    errors = f"r.severity >= {ERROR_SEVERITY}"
-    inner = f"{errors} AND " if errors in plan.rows else ""
+    inner = f"{_ONLY_ERRORS} AND " if _ONLY_ERRORS in plan.rows else ""
     rows = connection.execute(
-        f"{_SELECT} FROM (SELECT * FROM log_records r WHERE {inner} r.seq BETWEEN :low AND :high "
+        f"{_SELECT} FROM (SELECT * FROM log_records r {plan.index} "
+        f"WHERE {inner} r.seq BETWEEN :low AND :high "
         f"ORDER BY r.seq {plan.order} LIMIT {PROBE_ROWS}) r {_JOINS} WHERE {plan.where()} "
         f"ORDER BY r.seq {plan.order} LIMIT :limit OFFSET :offset",
         plan.bindings(limit=limit, offset=offset),
@@ -237,7 +253,7 @@ def _narrow(
         "SELECT min(low), max(high) FROM (SELECT "
         "(SELECT min(seq) FROM log_records WHERE context = c.id) AS low, "
         "(SELECT max(seq) FROM log_records WHERE context = c.id) AS high "
-        f"FROM log_contexts c WHERE {' AND '.join(plan.contexts)})",
+        f"FROM log_contexts c {plan.context_index} WHERE {' AND '.join(plan.contexts)})",
         plan.context_values,
     ).fetchall()[0]
     bindings["low"] = max(plan.low, low) if low is not None else KEY_MAX
@@ -289,7 +305,7 @@ def span_text(span_id: int | str | None) -> str | None:
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
-    """Stored metadata as a dict; what another program wrote there in another form, under "value"."""
+    """Stored metadata as a dict; what another program wrote in another form, under "value"."""
     try:
         value = json.loads(text)
     except ValueError:

@@ -53,10 +53,11 @@ def migrate(connection: apsw.Connection, path: str) -> None:
         connection.execute("BEGIN IMMEDIATE")
         try:
             version = schema_version(connection)
+            if version:
+                check_readable(connection, path)
             if version > SCHEMA_VERSION:
                 raise SchemaVersionError(version, SCHEMA_VERSION)
             if version == SCHEMA_VERSION:
-                check_readable(connection, path)
                 connection.execute("ROLLBACK")
                 return
             if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():

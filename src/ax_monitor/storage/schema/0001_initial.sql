@@ -80,6 +80,8 @@ LEFT JOIN recorder_rings g ON g.ring = r.ring;
 
 CREATE TRIGGER logs_insert INSTEAD OF INSERT ON logs BEGIN
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.timestamp') WHERE NEW.timestamp IS NULL;
+  SELECT RAISE(ABORT, 'logs.timestamp must be in milliseconds')
+    WHERE NEW.timestamp NOT BETWEEN -(1 << 50) AND 1 << 50;
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.message') WHERE NEW.message IS NULL;
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.source') WHERE NEW.source IS NULL;
   SELECT RAISE(ABORT, 'logs.level must be debug, info, warn, error or fatal')
@@ -91,8 +93,15 @@ CREATE TRIGGER logs_insert INSTEAD OF INSERT ON logs BEGIN
         AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id);
   INSERT INTO log_records(seq, context, severity, span_id, id, message, metadata, stack_trace)
     SELECT
-      (SELECT coalesce(max(seq) + 1, NEW.timestamp << 12) FROM log_records
-        WHERE seq BETWEEN NEW.timestamp << 12 AND (NEW.timestamp << 12) + 4095),
+      -- The next key of its millisecond; when that is full, of the first after it that is not.
+      (WITH RECURSIVE slots(first) AS (
+        SELECT NEW.timestamp << 12
+        UNION ALL
+        SELECT first + 4096 FROM slots
+          WHERE EXISTS (SELECT 1 FROM log_records WHERE seq = first + 4095))
+      SELECT coalesce(
+          (SELECT max(seq) + 1 FROM log_records WHERE seq BETWEEN slot AND slot + 4095), slot)
+        FROM (SELECT max(first) AS slot FROM slots)),
       (SELECT max(id) FROM log_contexts WHERE source = NEW.source AND tenant_id IS NEW.tenant_id
         AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id),
       CASE NEW.level WHEN 'debug' THEN 5 WHEN 'info' THEN 9 WHEN 'warn' THEN 13
@@ -107,6 +116,9 @@ CREATE TRIGGER logs_delete INSTEAD OF DELETE ON logs BEGIN
 END;
 
 CREATE TRIGGER logs_update INSTEAD OF UPDATE ON logs BEGIN
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.timestamp') WHERE NEW.timestamp IS NULL;
+  SELECT RAISE(ABORT, 'logs.timestamp must be in milliseconds')
+    WHERE NEW.timestamp NOT BETWEEN -(1 << 50) AND 1 << 50;
   SELECT RAISE(ABORT, 'logs.level must be debug, info, warn, error or fatal')
     WHERE coalesce(NEW.level NOT IN ('debug', 'info', 'warn', 'error', 'fatal'), 1);
   INSERT INTO log_contexts(source, tenant_id, user_id, execution_id, trace_id)
@@ -116,8 +128,14 @@ CREATE TRIGGER logs_update INSTEAD OF UPDATE ON logs BEGIN
         AND user_id IS NEW.user_id AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id);
   UPDATE log_records SET
     seq = CASE WHEN NEW.timestamp = OLD.timestamp THEN OLD.seq ELSE
-      (SELECT coalesce(max(seq) + 1, NEW.timestamp << 12) FROM log_records
-        WHERE seq BETWEEN NEW.timestamp << 12 AND (NEW.timestamp << 12) + 4095) END,
+      (WITH RECURSIVE slots(first) AS (
+        SELECT NEW.timestamp << 12
+        UNION ALL
+        SELECT first + 4096 FROM slots
+          WHERE EXISTS (SELECT 1 FROM log_records WHERE seq = first + 4095))
+      SELECT coalesce(
+          (SELECT max(seq) + 1 FROM log_records WHERE seq BETWEEN slot AND slot + 4095), slot)
+        FROM (SELECT max(first) AS slot FROM slots)) END,
     context = (SELECT max(id) FROM log_contexts
       WHERE source = NEW.source AND tenant_id IS NEW.tenant_id AND user_id IS NEW.user_id
         AND execution_id IS NEW.execution_id AND trace_id IS NEW.trace_id),
