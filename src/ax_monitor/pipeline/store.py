@@ -299,6 +299,10 @@ class Store:
         """The traces that match, without their spans."""
         return self._read(lambda connection: traces.find_traces(connection, query))
 
+    def trace_ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` ids of traces that begin so."""
+        return self._read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
+
     def get_trace_stats(self) -> TraceStats:
         """Figures over all traces. Reads whole indexes: some 10 ms for a million spans."""
         return self._read(traces.get_trace_stats)

@@ -24,6 +24,7 @@ from ax_monitor.model import (
     TraceStats,
     TraceStatus,
 )
+from ax_monitor.storage.connection import snapshot
 from ax_monitor.storage.logs import parse_metadata
 
 _FAILED: Final = "EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error')"
@@ -62,17 +63,19 @@ _EVENTS: Final = (
 
 def get_trace(connection: apsw.Connection, trace_id: str) -> Trace | None:
     """The trace with all its completed spans; None if there is none of this id."""
-    row = connection.execute(f"{_TRACE} WHERE t.trace_id = ?", (trace_id,)).fetchone()
-    return None if row is None else _trace(row, _spans(connection, trace_id))
+    with snapshot(connection):
+        row = connection.execute(f"{_TRACE} WHERE t.trace_id = ?", (trace_id,)).fetchone()
+        return None if row is None else _trace(row, _spans(connection, trace_id))
 
 
 def get_traces_by_execution(connection: apsw.Connection, execution_id: str) -> list[Trace]:
     """The traces of an execution with their spans, oldest first."""
-    rows = connection.execute(
-        f"{_TRACE} WHERE t.workflow_execution_id = ? ORDER BY t.started_at, t.trace_id",
-        (execution_id,),
-    ).fetchall()
-    return [_trace(row, _spans(connection, row[0])) for row in rows]
+    with snapshot(connection):
+        rows = connection.execute(
+            f"{_TRACE} WHERE t.workflow_execution_id = ? ORDER BY t.started_at, t.trace_id",
+            (execution_id,),
+        ).fetchall()
+        return [_trace(row, _spans(connection, row[0])) for row in rows]
 
 
 def find_traces(connection: apsw.Connection, query: TraceQuery) -> TracePage:
@@ -157,6 +160,16 @@ def _parse_cursor(cursor: str) -> tuple[int, str]:
     except ValueError:
         pass
     raise TraceQueryError(f"cursor must be the next_cursor of an earlier page, got {cursor!r}")
+
+
+def ids_with_prefix(connection: apsw.Connection, prefix: str, limit: int) -> list[str]:
+    """At most `limit` ids of traces that begin so."""
+    rows = connection.execute(
+        "SELECT trace_id FROM traces WHERE trace_id >= ?1 AND trace_id < ?1 || char(1114111) "
+        "ORDER BY trace_id LIMIT ?2",
+        (prefix, limit),
+    )
+    return [trace_id for (trace_id,) in rows]
 
 
 def get_trace_stats(connection: apsw.Connection) -> TraceStats:
