@@ -49,8 +49,8 @@ lint: $(VENV)/.dev ## ruff, mypy, cython-lint, stubtest, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint ext benchmarks/reference
-	$(BIN)/stubtest ax_monitor._native --allowlist tests/stubtest-allowlist.txt --ignore-missing-stub
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint ext benchmarks/reference
+	$(BIN)/stubtest ax_monitor._native --allowlist tests/stubtest-allowlist.txt --ignore-missing-stub --ignore-unused-allowlist
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev ## let ruff format the Python code

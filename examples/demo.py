@@ -178,7 +178,7 @@ def show_recovered(logger: ax_monitor.StructuredLogger, acknowledged: int) -> No
     lost = max(0, acknowledged - len(found))
     verdict = f"{lost} LOST" if lost else "nothing lost"
     say(
-        f"{verdict}: {acknowledged:,} calls had returned when it last told us, {len(found):,} are here"
+        f"{verdict}: {acknowledged:,} calls had returned at the last count, {len(found):,} are here"
     )
     say("Its last three:")
     for entry in reversed(found[:3]):

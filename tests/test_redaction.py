@@ -237,3 +237,20 @@ def test_z5_no_surrounding_text_hides_a_secret(text: str, word: str, rng: random
 def test_z5_hostile_texts_take_bounded_time(db: str, text: str) -> None:
     """No text makes the patterns run away."""
     log_one(db, "default", text, {"k": text})
+
+
+def test_z5_a_hook_that_logs_is_not_called_for_its_own_records(db: str) -> None:
+    """A redaction hook may log: its record is stored, redacted by default, and nothing recurses."""
+    calls: list[str] = []
+
+    def hook(message: str, metadata: Any) -> tuple[str, Any]:
+        calls.append(message)
+        logger.warn(f"hook saw password={SECRET}", "hook")
+        return message, metadata
+
+    with Store(db, redact=hook) as store:
+        logger = StructuredLogger(store)
+        logger.info("hello", "test")
+        messages = [entry.message for entry in logger.query_logs(order="asc")]
+    assert calls == ["hello"]
+    assert sorted(messages) == ["hello", "hook saw password=[redacted]"]

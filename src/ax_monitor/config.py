@@ -16,7 +16,11 @@ from typing import Any, Literal
 DEFAULT_DATABASE = os.path.join(".ax", "monitor.db")
 
 Durability = Literal["normal", "strict"]
-Redact = Literal["default"] | Callable[[str, dict[str, Any] | None], tuple[str, dict[str, Any] | None]] | None
+Redact = (
+    Literal["default"]
+    | Callable[[str, dict[str, Any] | None], tuple[str, dict[str, Any] | None]]
+    | None
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +55,8 @@ class StoreOptions:
         mib = 1024 * 1024
         if self.ring_bytes % mib or not 3 * mib <= self.ring_bytes <= 4096 * mib:
             raise ValueError(
-                f"ring_bytes must be a multiple of 1 MiB from 3 MiB to 4 GiB, got {self.ring_bytes!r}"
+                "ring_bytes must be a multiple of 1 MiB from 3 MiB to 4 GiB, "
+                f"got {self.ring_bytes!r}"
             )
         if self.durability not in ("normal", "strict"):
             raise ValueError(f'durability must be "normal" or "strict", got {self.durability!r}')

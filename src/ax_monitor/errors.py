@@ -79,7 +79,7 @@ class SearchSyntaxError(LogQueryError):
         return f"{self.reason} at position {self.position}\n{_point_at(self.text, self.position)}"
 
 
-class SearchTimeout(LogQueryError):
+class SearchTimeout(LogQueryError):  # noqa: N818 (as TimeoutError's kin are named)
     """A search ran into its time limit and was stopped. Other queries are not affected.
 
     Args:

@@ -144,9 +144,7 @@ class Events:
             return True
         with self._condition:
             self._condition.notify()
-            return self._condition.wait_for(
-                lambda: not self._pending and not self._busy, timeout_s
-            )
+            return self._condition.wait_for(lambda: not self._pending and not self._busy, timeout_s)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Deliver what is pending, for a bounded time, and end the thread."""

@@ -59,7 +59,7 @@ class Monitor:
         return f"<Monitor on {self.store!r}>"
 
 
-def open(path: str | os.PathLike[str] | None = None, **options: Any) -> Monitor:  # noqa: A001
+def open(path: str | os.PathLike[str] | None = None, **options: Any) -> Monitor:
     """Open a database with all services; see `Monitor`.
 
     >>> import os, tempfile

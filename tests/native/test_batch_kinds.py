@@ -6,8 +6,9 @@ import json
 
 import apsw
 
+import ax_monitor
 from ax_monitor._native import record_id
-from ax_monitor.storage.records import EXECUTION, LOG
+from ax_monitor.storage.records import EXECUTION, LOG, SPAN
 from ax_monitor.storage.writer import Writer
 from tests.batches import (
     NOW_MS,
@@ -42,6 +43,10 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
             "completed_at": NOW_MS + 9,
             "duration": 9.5,
             "span_count": 2,
+            "name": "work",
+            "tenant_id": None,
+            "interrupted_at": None,
+            "ring": 1,
         }
     ]
     parent, child = read_rows(db, "SELECT * FROM spans ORDER BY span_id")
@@ -128,4 +133,17 @@ def test_messages_are_in_the_index(db: str, writer: Writer) -> None:
     assert count["n"] == 50
     connection = apsw.Connection(db)
     connection.execute("INSERT INTO logs_fts(logs_fts, rank) VALUES ('integrity-check', 1)")
+    connection.close()
+
+
+def test_odd_values_in_a_span_s_events_keep_the_span(db: str) -> None:
+    """Events with values that JSON does not have are stored as a list all the same."""
+    events = [{"timestamp": 1, "name": "e", "attributes": {"x": float("nan"), "y": object}}]
+    with ax_monitor.Store(db) as store:
+        fields = ("s1", "t" * 32, None, "n", "internal", 1, 1, "ok", {}, events)
+        store.recorder.append(SPAN, fields)
+        assert store.flush()
+        assert store.stats().dropped == {}
+    connection = apsw.Connection(db, flags=apsw.SQLITE_OPEN_READONLY)
+    assert connection.execute("SELECT name, timestamp FROM span_events").fetchall() == [("e", 1)]
     connection.close()

@@ -224,6 +224,7 @@ cdef void _json_text(Encoder *out, PyObject *text, bint is_key) noexcept:
     while i < n:
         if at > stop:
             _fail(out, NO_ROOM)
+            out.at = at                     # all that was written, so that it can be wiped
             return
         at = _json_char(at, _char_at(kind, data, i))
         i += 1

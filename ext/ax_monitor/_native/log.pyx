@@ -281,6 +281,7 @@ cdef class LogChannel:
                 _write_field(&out, call.texts[STACK_TRACE], TEXT_MAX_BYTES, &field[STACK_TRACE])
             if out.status == ENCODED:
                 break
+            ring.wipe(&out, record)
             if out.status != NO_ROOM:
                 return out.status
             if not ring.make_room(self._settings.policy, urgent):

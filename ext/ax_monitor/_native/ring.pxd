@@ -23,6 +23,7 @@ cdef struct Segment:
     uint64_t read_seq       # sequence number of the record at `read`
     uint64_t end_seq        # sequence number of the last record; only meaningful once sealed
 
+
 # All of it is guarded by the GIL, except the bytes between the offsets of a claim: those are read
 # by the pump without it, and nobody writes them before release().
 @cython.final
@@ -55,12 +56,13 @@ cdef class RecordRing:
     cdef readonly bytes ring_id
     cdef readonly uint64_t salt         # low 34 bits go into the ids of this ring's records
     cdef readonly uint64_t seq          # the last record appended; 0: none yet
-    cdef readonly uint64_t released_seq # the last record whose space was given back (committed)
+    cdef readonly uint64_t released_seq     # the last record whose space was given back (committed)
     cdef readonly uint64_t released_records     # how many have been committed
     cdef readonly uint64_t dropped_oldest
     cdef readonly bint synchronous      # the process is exiting: every record is drained at once
 
     cdef RecordHeader *begin(self, Encoder *out, uint32_t n_fields, bint redact) noexcept
+    cdef void wipe(self, Encoder *out, RecordHeader *record) noexcept
     cdef int make_room(self, int policy, bint priority) except -1
     cdef void publish(self, Encoder *out, RecordHeader *record, uint8_t kind, uint8_t tag,
                       int64_t timestamp_ns, uint32_t n_fields, bint urgent) noexcept

@@ -6,9 +6,9 @@ releases the space once the commit has happened. A segment is then free again, a
 freed one is written next, so that a ring that keeps up touches the same few pages.
 
 Appending: begin() hands out the place behind the last record; the caller encodes into it;
-publish() completes the record and stores its length word last. Until then the length word is 0, so
-a record that was never finished is never seen, neither by the pump nor after a crash. Between
-begin() and publish() no Python code runs and the GIL is not released.
+publish() completes the record and stores its length word last; wipe() takes it back. Until then the
+length word is 0, so a record that was never finished is never seen, neither by the pump nor after a
+crash. Between begin() and publish() no Python code runs and the GIL is not released.
 """
 
 cimport cython
@@ -240,6 +240,12 @@ cdef class RecordRing:
         out.end = self._at + (room if room < RECORD_MAX_BYTES else RECORD_MAX_BYTES) - 8
         return record
 
+    cdef void wipe(self, Encoder *out, RecordHeader *record) noexcept:
+        """Take back what was encoded after begin(): it may hold a secret, and the file is kept."""
+        cdef char *start = <char *> record + sizeof(RecordHeader)
+        if record != NULL and out.redact:
+            memset(start, 0, out.at - start)
+
     cdef void publish(self, Encoder *out, RecordHeader *record, uint8_t kind, uint8_t tag,
                       int64_t timestamp_ns, uint32_t n_fields, bint urgent) noexcept:
         """Complete the record that begin() started; its fields and payload are written."""
@@ -356,6 +362,7 @@ cdef class RecordRing:
                     write_scalar(&out, fields[i], max_bytes, &table[i])
             if out.status == ENCODED:
                 break
+            self.wipe(&out, record)
             if out.status != NO_ROOM:
                 return -1 if out.status == FOREIGN else -2 if out.status == SENSITIVE else -3
             if self._limit - self._at >= RECORD_MAX_BYTES:
@@ -443,7 +450,7 @@ cdef class RecordRing:
         If more than `max_segments` are full, only so many of the oldest. The bytes stay as they are
         until `release()` or `unclaim()`.
         """
-        cdef uint32_t i, used, n_sealed = min(self._n_sealed, max_segments)
+        cdef uint32_t i, used, n_sealed = min(self._n_sealed, max(1, max_segments))
         cdef char *base
         if self._base == NULL:
             return False
@@ -508,7 +515,7 @@ cdef class RecordRing:
             raise RuntimeError("nothing is claimed")
         self._claimed = False
         self.released_seq = self._claim_seq
-        for i in range(self._claim_sealed):
+        for _ in range(self._claim_sealed):
             self._remove_sealed(0)
         if self._writing.index == self._claim_index:
             self._writing.read = self._claim_end

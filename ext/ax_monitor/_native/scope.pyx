@@ -42,6 +42,7 @@ cdef class SpanScope:
     cdef RecordContext _context     # what is current inside; None: not recorded, or ended
     cdef RecordContext _before      # what was current outside
     cdef bint _before_ended
+    cdef RecordContext _inside      # of a generator: what is current when it goes on
     cdef OpenTrace _own_trace       # completed with this span
     cdef object _name
     cdef str _kind
@@ -128,6 +129,7 @@ cdef class SpanScope:
             self._restore(context)
         self._context = None
         self._before = None
+        self._inside = None
         if self.span_id:
             if error is None or isinstance(error, GeneratorExit):
                 self._channel.complete_span(self.span_id)
@@ -181,16 +183,18 @@ cdef class SpanScope:
     def begin(self):
         """Begin the span without making it the current one."""
         self._begin()
+        self._inside = current_record_context() if self._context is None else self._context
 
     def resume(self):
-        """Make it the current span, until `suspend`."""
-        if self._phase == RUNNING:
-            self._enter()
+        """Set the context to what it was inside at `suspend`; at first, to this span."""
+        self._before = current_record_context()
+        set_record_context(self._inside)
 
     def suspend(self):
-        """Set back what was current before `resume`."""
-        if self._context is not None:
-            self._restore(self._context)
+        """Set the context back to what it was at `resume`."""
+        self._inside = current_record_context()
+        set_record_context(self._before)
+        self._before = None
 
     def end(self, error=None):
         """Complete the span, and its trace if that began with it. Only the first call counts."""

@@ -88,6 +88,9 @@ cdef enum:                  # positions in sqlite3_api_routines
     R_CREATE_FUNCTION_V2 = 162
     R_EXTENDED_ERRCODE = 166
     R_FILE_CONTROL = 127
+    R_MUTEX_ALLOC = 130
+    R_MUTEX_LEAVE = 133
+    R_MUTEX_TRY = 134
     R_RESULT_ERROR_CODE = 146
     R_PREPARE_V3 = 217
 
@@ -98,6 +101,9 @@ ctypedef int (*declare_vtab_t)(sqlite3 *, const char *) noexcept nogil
 ctypedef const char *(*errmsg_t)(sqlite3 *) noexcept nogil
 ctypedef int (*exec_t)(sqlite3 *, const char *, void *, void *, char **) noexcept nogil
 ctypedef int (*file_control_t)(sqlite3 *, const char *, int, void *) noexcept nogil
+ctypedef void *(*mutex_alloc_t)(int) noexcept nogil
+ctypedef void (*mutex_leave_t)(void *) noexcept nogil
+ctypedef int (*mutex_try_t)(void *) noexcept nogil
 ctypedef int (*finalize_t)(sqlite3_stmt *) noexcept nogil
 ctypedef int (*get_autocommit_t)(sqlite3 *) noexcept nogil
 ctypedef int (*reset_t)(sqlite3_stmt *) noexcept nogil

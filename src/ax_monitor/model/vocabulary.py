@@ -129,8 +129,10 @@ class SpanStatus(Vocabulary):
 
 
 class TraceStatus(Vocabulary):
-    """Where a trace stands. `ERROR`: completed, and one of its spans failed. `INTERRUPTED`: its
-    process ended before it was completed."""
+    """Where a trace stands.
+
+    `ERROR`: completed, and one of its spans failed. `INTERRUPTED`: its process ended before that.
+    """
 
     OPEN = "open"
     OK = "ok"

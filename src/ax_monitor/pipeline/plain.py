@@ -96,7 +96,7 @@ def _convert(value: Any, depth: int, path: str, seen: set[int], nonfinite: dict[
         seen.discard(id(value))
 
 
-class _NotScalar(Exception):
+class _NotScalar(Exception):  # noqa: N818 (a signal, not an error)
     """The value is a container."""
 
 

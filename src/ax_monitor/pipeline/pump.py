@@ -10,6 +10,7 @@ This file owns everything about threads: starting, stopping, forking, the exit o
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sys
 import threading
@@ -173,7 +174,7 @@ class Pump:
     def _wait(self, seconds: float) -> None:
         self._ring.wait(self._recorder.wake_fd, int(seconds * 1000) + (seconds > 0))
 
-    # -- one round of work --------------------------------------------------------------------------
+    # -- one round of work ------------------------------------------------------------------------
 
     def _work(self) -> None:
         """Write what is pending; everything that can go wrong with that ends here."""
@@ -299,20 +300,16 @@ class Pump:
         self._report(f"writing to the database failed, {self._ring.held} records wait: {error}")
         if self._writer is not None and error.kind != "locked":
             writer, self._writer = self._writer, None
-            try:
+            with contextlib.suppress(StorageError):  # it is replaced because it does not work
                 writer.close()
-            except StorageError:
-                pass  # it is being replaced because it does not work
 
     def _report(self, text: str) -> None:
         """One line on stderr, once a minute at most; never through any logging."""
         now = self._clock.monotonic()
         if now >= self._last_stderr + REPORT_S and sys.stderr is not None:
             self._last_stderr = now
-            try:
+            with contextlib.suppress(Exception):  # stderr may be closed
                 print(f"ax-monitor: {text}", file=sys.stderr)
-            except Exception:
-                pass  # stderr is closed
 
     def _report_drops(self) -> None:
         """Tell of drops once per flush interval: an event and a record."""
@@ -333,7 +330,7 @@ class Pump:
         if not self._recorder.closed:
             self._log_drops(dropped)
 
-    # -- asking for it --------------------------------------------------------------------------------
+    # -- asking for it ----------------------------------------------------------------------------
 
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Wait until everything recorded before is in the database.
@@ -358,9 +355,11 @@ class Pump:
             try:
                 self._ring.wake()
                 self._condition.wait_for(
-                    lambda: (self._ring.released_seq >= target and self._adopted)
-                    or self._failures > failures
-                    or not self._running,
+                    lambda: (
+                        (self._ring.released_seq >= target and self._adopted)
+                        or self._failures > failures
+                        or not self._running
+                    ),
                     timeout_s,
                 )
             finally:
@@ -368,7 +367,7 @@ class Pump:
         return self._ring.released_seq >= target
 
     def drain_inline(self) -> bool:
-        """Write on this thread what is pending now, where there is no other; False if that failed."""
+        """Write what is pending now on this thread, where there is no other. False: it failed."""
         target = self._ring.seq
         if not self._drain_lock.acquire(blocking=False):
             return False  # we interrupted a drain: it goes on when we return
@@ -403,7 +402,7 @@ class Pump:
             total += gone
         return total
 
-    # -- the end ----------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------
 
     def _stop(self) -> bool:
         """End the thread after a last round. False if it is not through by then."""
@@ -424,7 +423,7 @@ class Pump:
         return True
 
     def drain_at_exit(self) -> bool:
-        """At the interpreter's exit: no thread any more, every further record is written at once."""
+        """At the interpreter's exit: end the thread; every further record is written at once."""
         stopped = self._stop()
         self._inline = stopped
         if stopped:

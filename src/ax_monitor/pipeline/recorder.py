@@ -46,6 +46,7 @@ class Recorder:
         self.on_new_ring: Callable[[], None] = lambda: None
         self.on_exit_append: Callable[[], object] = lambda: None
         self._stalled_at: int | None = None
+        self._in_hook: set[int] = set()  # threads that run the redaction hook at the moment
         self._inherited = False
         self._renewal = threading.Lock()  # held by the thread that makes a forked child's ring
         self._renewing: int | None = None  # its ident
@@ -74,7 +75,7 @@ class Recorder:
             pid=os.getpid(),
         )
 
-    # -- the ring is full, closed, or the parent's ----------------------------------------------
+    # -- the ring is full, closed, or the parent's ------------------------------------------------
 
     def _on_full(self, policy: int, priority: bool) -> bool:
         """Called by the ring when it can't take a record: True to try again, False to drop it."""
@@ -141,15 +142,25 @@ class Recorder:
             redact = False
 
     def _simple_field(self, value: Any, too_large: bool) -> Any:
-        if value is None or type(value) in (int, float):
-            return value if not (type(value) is int and abs(value) >= 2**63) else str(value)
-        if type(value) is str:
-            return redaction.redact_text(value)
-        if isinstance(value, (dict, list, tuple)):
-            metadata: Any = redaction.redact_value(plain_metadata(value))
-            fits = not too_large and encode_json(metadata) is not None
-            return metadata if fits else shortened_metadata(metadata)
-        return plain_text(value)
+        if value is None or type(value) is float:
+            return value
+        if type(value) is int:
+            return value if -(2**63) <= value < 2**63 else str(value)
+        is_list = isinstance(value, (list, tuple))
+        simple: Any = (
+            plain_metadata(value) if is_list or isinstance(value, dict) else plain_text(value)
+        )
+        if is_list:
+            simple = simple["value"]
+        if self._options.redact is not None:
+            simple = redaction.redact_value(simple)
+        if isinstance(simple, str) or (not too_large and encode_json(simple) is not None):
+            return simple
+        if is_list:  # as many of its items as fit: its readers expect a list
+            while simple and (too_large or encode_json(simple) is None):
+                simple, too_large = simple[: len(simple) // 2], False
+            return simple
+        return shortened_metadata(simple)
 
     # -- values that the native encoder leaves to Python ------------------------------------------
 
@@ -172,7 +183,7 @@ class Recorder:
         self.converted += 1
         if self._options.redact is not None:
             message, metadata, stack_trace = self._redact(message, metadata, stack_trace)
-        if status == _TOO_LARGE and metadata is not None:
+        if status == _TOO_LARGE and metadata is not None and encode_json(metadata) is None:
             metadata = shortened_metadata(metadata)
         return (
             message,
@@ -186,7 +197,10 @@ class Recorder:
     ) -> tuple[str, dict[str, Any] | None, str | None]:
         redact = self._options.redact
         before = (message, metadata, stack_trace)
-        if callable(redact):
+        thread = threading.get_ident()
+        # A hook that logs is not called for its own records: they get the default treatment.
+        if callable(redact) and thread not in self._in_hook:
+            self._in_hook.add(thread)
             try:
                 message, metadata = redact(message, metadata)
                 message = plain_text(message)
@@ -195,6 +209,8 @@ class Recorder:
                 # A broken hook must not let secrets through, nor lose the record.
                 message = f"<the redaction hook raised {type(error).__name__}>"
                 metadata = None
+            finally:
+                self._in_hook.discard(thread)
         else:
             message = redaction.redact_text(message)
             if metadata is not None:

@@ -1,7 +1,7 @@
 """Replaying the rings of dead processes, exactly once.
 
-The database says up to which record of a ring it has everything (`last_seq`, committed together with
-the records), so a replay that is itself killed is simply done again.
+The database says up to which record of a ring it has everything (`last_seq`, committed together
+with the records), so a replay that is itself killed is simply done again.
 """
 
 from __future__ import annotations

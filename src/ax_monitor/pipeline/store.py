@@ -121,7 +121,7 @@ class Store:
             database=self.path,
             options=self.options,
             events=self.events,
-            log_drops=lambda dropped: self._log_drops(dropped),
+            log_drops=self._report_drops,
             clock=self.clock,
         )
         self._recorder.on_new_ring = self._pump.start
@@ -132,7 +132,10 @@ class Store:
         strict = self.options.durability == "strict"
         return Writer(self.path, strict=strict, vfs=self.options.vfs, wait_ms=wait_ms)
 
-    # -- recording ------------------------------------------------------------------------------
+    # -- recording --------------------------------------------------------------------------------
+
+    def _report_drops(self, dropped: dict[str, int]) -> None:
+        self._log_drops(dropped)
 
     @property
     def recorder(self) -> Recorder:
@@ -207,7 +210,7 @@ class Store:
         return self._read(lambda connection: logs.query_logs(connection, query))
 
     def log_entry(self, record: bytes) -> LogEntry:
-        """The entry that a record of this process's ring becomes; its `seq` comes with the commit."""
+        """The entry that a record of this process's ring becomes; `seq` comes with the commit."""
         return logs.entry_of_record(record, self.recorder.ring.salt)
 
     def count_logs(self) -> int:
@@ -322,7 +325,7 @@ class Store:
         with self._readers.connection() as connection:
             return query(connection)
 
-    # -- the end ------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Write what is pending and let go of the file; at most about 5 s. May be called twice.

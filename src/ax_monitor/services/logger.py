@@ -164,7 +164,8 @@ class StructuredLogger(LogChannel):
     def flush(self) -> bool:
         """Wait until everything logged before is in the database.
 
-        False if it could not be written (see `flush_error`); it stays in the ring and is tried again.
+        False if it could not be written (see `flush_error`): it stays in the ring, and the pump
+        tries again.
         """
         return self._store.flush()
 
@@ -218,13 +219,17 @@ class StructuredLogger(LogChannel):
                 f"{', '.join(LogQuery.__dataclass_fields__)}"
             ) from error
 
-    def get_recent_logs(self, limit: int | None = 100, level: LogLevel | str | None = None) -> LogPage:
+    def get_recent_logs(
+        self, limit: int | None = 100, level: LogLevel | str | None = None
+    ) -> LogPage:
         """The newest entries, of one level if given."""
         return self.query_logs(limit=limit, level=level)
 
     def get_execution_logs(self, execution_id: str) -> LogPage:
         """All entries of an execution, oldest first."""
-        return self.query_logs(execution_id=_required("execution_id", execution_id), limit=None, order="asc")
+        return self.query_logs(
+            execution_id=_required("execution_id", execution_id), limit=None, order="asc"
+        )
 
     def get_trace_logs(self, trace_id: str) -> LogPage:
         """All entries of a trace, oldest first."""

@@ -126,9 +126,13 @@ def check_location(path: str) -> None:
         raise StorageError(f"there is no folder {folder}: create it, or pass another path")
     for place, mode in ((folder, os.X_OK), (path, os.R_OK)):
         if os.path.exists(place) and not os.access(place, mode):
-            raise StorageError(f"no permission to open {place}: change its permissions, or pass another path")
+            raise StorageError(
+                f"no permission to open {place}: change its permissions, or pass another path"
+            )
     if not os.path.exists(path) and not os.access(folder, os.W_OK):
-        raise StorageError(f"no permission to create {path}: change the folder's permissions, or pass another path")
+        raise StorageError(
+            f"no permission to create {path}: change the folder's permissions, or pass another path"
+        )
 
 
 def open_writer(
@@ -212,7 +216,9 @@ def _enter_wal_mode(connection: apsw.Connection, wait_ms: int) -> None:
             mode = connection.pragma("journal_mode", "wal")
             if mode == "wal":
                 return
-            raise StorageError(f"{connection.filename} can't be put into WAL mode (it stays in {mode} mode)")
+            raise StorageError(
+                f"{connection.filename} can't be put into WAL mode (it stays in {mode} mode)"
+            )
         except apsw.BusyError:
             if time.monotonic() > deadline:
                 raise

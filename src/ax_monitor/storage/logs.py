@@ -315,7 +315,9 @@ def parse_metadata(text: str) -> dict[str, Any]:
 
 def count_logs(connection: apsw.Connection) -> int:
     """All log records."""
-    return int(connection.execute("SELECT count(*) FROM log_records").fetchall()[0][0])
+    (count,) = connection.execute("SELECT count(*) FROM log_records").fetchall()[0]
+    assert isinstance(count, int)
+    return count
 
 
 def count_logs_by_level(connection: apsw.Connection) -> dict[LogLevel, int]:

@@ -156,7 +156,8 @@ _INSERT_TRACES: Final = (
     "FROM ring_traces WHERE started_at IS NOT NULL"
 )
 
-# What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind or 0 for always, SQL).
+# What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind, or 0 for always;
+# SQL).
 WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     (
         0,
@@ -187,10 +188,10 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         LOG.number,
         "INSERT INTO logs_fts(rowid, message) SELECT key, message FROM ring_logs",
     ),
-    # A trace that began here (tag 0). Where a part of it in another process came first, it is ours now.
+    # A trace that began here. Where a part of it in another process came first, it is ours now.
     (
         TRACE.number,
-        f"{_INSERT_TRACES} AND tag = 0 ON CONFLICT(trace_id) DO UPDATE SET "
+        f"{_INSERT_TRACES} AND tag & 1 = 0 ON CONFLICT(trace_id) DO UPDATE SET "
         "workflow_execution_id = "
         "coalesce(nullif(excluded.workflow_execution_id, ''), workflow_execution_id), "
         "started_at = min(started_at, excluded.started_at), completed_at = excluded.completed_at, "
@@ -198,11 +199,11 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "tenant_id = coalesce(excluded.tenant_id, tenant_id), interrupted_at = NULL, "
         "ring = excluded.ring",
     ),
-    # The part here of a trace that began in another process (tag 1): it ends the trace only if
-    # nobody else has it.
+    # The part here of a trace that began in another process (bit 0 of the tag): it ends the trace only
+    # if nobody else has it.
     (
         TRACE.number,
-        f"{_INSERT_TRACES} AND tag = 1 ON CONFLICT(trace_id) DO UPDATE SET "
+        f"{_INSERT_TRACES} AND tag & 1 ON CONFLICT(trace_id) DO UPDATE SET "
         "workflow_execution_id = "
         "coalesce(nullif(workflow_execution_id, ''), excluded.workflow_execution_id), "
         "completed_at = CASE WHEN ring = excluded.ring THEN excluded.completed_at "
@@ -259,8 +260,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     ),
     (
         SAMPLE.number,
-        "INSERT OR REPLACE INTO performance_metrics(id, timestamp, metric_type, value, unit, labels, "
-        "tenant_id) SELECT id, timestamp, metric_type, value, unit, labels, tenant_id "
+        "INSERT OR REPLACE INTO performance_metrics(id, timestamp, metric_type, value, unit, "
+        "labels, tenant_id) SELECT id, timestamp, metric_type, value, unit, labels, tenant_id "
         "FROM ring_samples",
     ),
     (

@@ -103,8 +103,10 @@ class Writer:
         failure = self._batch.write()
         if failure is not None:
             code, message, statement = failure
-            doing = "writing to" if 0 <= statement < len(WRITE_BATCH) else (
-                "starting to write to" if statement < 0 else "committing to"
+            doing = (
+                "writing to"
+                if 0 <= statement < len(WRITE_BATCH)
+                else ("starting to write to" if statement < 0 else "committing to")
             )
             raise translate(error_from_code(code, message), self.path, doing)
         return self._batch.n_records
@@ -124,8 +126,8 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 connection.execute(
-                    "INSERT OR REPLACE INTO recorder_rejects(ring_id, ring_seq, rejected_at, error, "
-                    "record) VALUES (?, ?, unixepoch('subsec') * 1000, ?, ?)",
+                    "INSERT OR REPLACE INTO recorder_rejects(ring_id, ring_seq, rejected_at, "
+                    "error, record) VALUES (?, ?, unixepoch('subsec') * 1000, ?, ?)",
                     (ring_id, seq, error, record),
                 )
                 connection.execute(
@@ -186,7 +188,8 @@ class Writer:
                 ).fetchall()
                 if rows:
                     connection.executemany(
-                        "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)", rows
+                        "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)",
+                        rows,
                     )
                     connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
                 connection.execute("COMMIT")
