@@ -17,8 +17,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 class Scope(Protocol):
     """What is opened around a call; see `SpanScope`."""
 
-    def __enter__(self) -> Any: ...  # noqa: D105
-    def __exit__(self, *exc_info: Any) -> None: ...  # noqa: D105
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *exc_info: Any) -> None: ...
     def begin(self) -> None:
         """Begin without becoming the current scope."""
 

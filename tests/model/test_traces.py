@@ -89,7 +89,9 @@ def test_critical_path_takes_what_ended_last_and_what_it_waited_for() -> None:
 
 
 def test_critical_path_with_open_spans_and_other_clocks() -> None:
-    made = trace(span("root", None, 0, 100), span("remote", "root", 20, 130), span("o", "root", 5, None))
+    made = trace(
+        span("root", None, 0, 100), span("remote", "root", 20, 130), span("o", "root", 5, None)
+    )
     assert [each.name for each in made.critical_path()] == ["root", "o"]
     assert trace().critical_path() == []
 

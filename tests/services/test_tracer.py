@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import os
 import signal
@@ -44,7 +45,7 @@ def only(tracer: DistributedTracer, **filters: Any) -> ax_monitor.Trace:
     return trace
 
 
-# -- by ids -----------------------------------------------------------------------------------------
+# -- by ids -------------------------------------------------------------------------------------
 
 
 def test_ids_are_w3c_ids(tracer: DistributedTracer) -> None:
@@ -195,7 +196,7 @@ def test_completing_twice_counts_as_unknown(tracer: DistributedTracer) -> None:
     assert tracer.stats().unknown_ids == 2
 
 
-# -- odd data -----------------------------------------------------------------------------------------
+# -- odd data -----------------------------------------------------------------------------------
 
 
 def test_b10_odd_trace_ids_and_times_are_kept_where_harmless(tracer: DistributedTracer) -> None:
@@ -223,7 +224,14 @@ def test_odd_attributes_are_stored_in_their_documented_form(tracer: DistributedT
     span_id = tracer.start_span(
         tracer.start_trace("run"),
         object,  # type: ignore[arg-type]
-        attributes={1: 2, "nan": float("nan"), "c": cycle, "h": Hostile(), "big": 2**70, "in": changing},  # type: ignore[dict-item]
+        attributes={
+            1: 2,
+            "nan": float("nan"),
+            "c": cycle,
+            "h": Hostile(),
+            "big": 2**70,
+            "in": changing,
+        },  # type: ignore[dict-item]
     )
     changing["list"].append(2)
     tracer.set_span_attributes(span_id, 5)  # type: ignore[arg-type]
@@ -316,7 +324,7 @@ def test_too_many_open_spans_give_up_the_oldest(store: Store) -> None:
     assert tracer.stats().open_traces == 64
 
 
-# -- sampling -----------------------------------------------------------------------------------------
+# -- sampling -----------------------------------------------------------------------------------
 
 
 def test_not_sampled_is_an_empty_id_and_nothing_happens(store: Store) -> None:
@@ -406,13 +414,13 @@ def test_unsampled_traces_that_are_slow_are_kept(store: Store) -> None:
 
 
 def test_what_waits_is_bounded_and_evictions_are_counted(store: Store) -> None:
-    tracer = DistributedTracer(
-        store, 0, keep_errors=True, limits=TracerLimits(keep_bytes=20_000)
-    )
+    tracer = DistributedTracer(store, 0, keep_errors=True, limits=TracerLimits(keep_bytes=20_000))
     ids = [tracer.start_trace(f"run-{n}") for n in range(10)]
     for trace_id in ids:
         for n in range(10):
-            tracer.complete_span(tracer.start_span(trace_id, f"span {n}", attributes={"x": "y" * 100}))
+            tracer.complete_span(
+                tracer.start_span(trace_id, f"span {n}", attributes={"x": "y" * 100})
+            )
         assert tracer.stats().waiting_bytes <= 20_000
     stats = tracer.stats()
     assert stats.evicted_traces > 0
@@ -432,7 +440,7 @@ def test_get_trace_shows_nothing_of_a_trace_that_only_waits(store: Store) -> Non
     assert tracer.get_traces_by_execution("run") == []
 
 
-# -- blocks, decorators, context ------------------------------------------------------------------------
+# -- blocks, decorators, context ----------------------------------------------------------------
 
 
 def test_blocks_nest_by_context(tracer: DistributedTracer) -> None:
@@ -476,9 +484,8 @@ def test_exceptions_mark_the_span_and_are_recorded(tracer: DistributedTracer) ->
 
 def test_logs_inside_a_span_carry_its_ids(store: Store, tracer: DistributedTracer) -> None:
     logger = StructuredLogger(store)
-    with tracer.trace("run-1", "order", tenant_id="acme"):
-        with tracer.span("pay") as pay:
-            logger.info("paying", "shop")
+    with tracer.trace("run-1", "order", tenant_id="acme"), tracer.span("pay") as pay:
+        logger.info("paying", "shop")
     (entry,) = logger.get_trace_logs(pay.trace_id)
     assert (entry.span_id, entry.execution_id, entry.tenant_id) == (pay.span_id, "run-1", "acme")
 
@@ -584,7 +591,7 @@ def test_context_follows_tasks_threads_and_pools(tracer: DistributedTracer) -> N
     assert len(tracer.find_traces(name="without context")) == 1
 
 
-# -- FAULTS -----------------------------------------------------------------------------------------------
+# -- FAULTS -------------------------------------------------------------------------------------
 
 
 def test_c10_closing_in_another_task_neither_raises_nor_leaks(tracer: DistributedTracer) -> None:
@@ -612,11 +619,14 @@ def test_c10_closing_in_another_task_neither_raises_nor_leaks(tracer: Distribute
 
 
 def test_c10_closing_in_another_thread(tracer: DistributedTracer) -> None:
-    span = tracer.span("x").__enter__()
-    thread = threading.Thread(target=span.__exit__, args=(None, None, None))
-    thread.start()
-    thread.join()
-    span.__exit__(None, None, None)  # twice does no harm
+    def open_here_close_there() -> None:
+        span = tracer.span("x").__enter__()
+        thread = threading.Thread(target=span.__exit__, args=(None, None, None))
+        thread.start()
+        thread.join()
+        span.__exit__(None, None, None)  # twice does no harm
+
+    contextvars.copy_context().run(open_here_close_there)
     assert only(tracer).span_count == 1
 
 
@@ -754,33 +764,35 @@ def test_a_forked_child_leaves_the_parents_spans_alone(tracer: DistributedTracer
         assert os.waitpid(child, 0)[1] == 0
         tracer.complete_span(span_id)
     trace = tracer.get_trace(root.trace_id)
-    assert sorted(names(trace)) == [(0, "root"), (0, "parent's"), (1, "child's")] or sorted(
-        names(trace)
-    ) == sorted([(0, "root"), (0, "parent's"), (1, "child's")])
+    assert sorted(names(trace)) == sorted([(0, "root"), (0, "parent's"), (1, "child's")])
     assert trace is not None
     assert {span.status for span in trace.spans} == {SpanStatus.OK}
 
 
-# -- queries ----------------------------------------------------------------------------------------------
+# -- queries ------------------------------------------------------------------------------------
 
 
 def test_find_traces_filters_and_pages(tracer: DistributedTracer) -> None:
     for number in range(25):
-        with tracer.trace(f"run-{number}", f"name-{number % 5}", tenant_id=f"t-{number % 2}") as root:
+        with tracer.trace(
+            f"run-{number}", f"name-{number % 5}", tenant_id=f"t-{number % 2}"
+        ) as root:
             with tracer.span("inner", number=number, even=number % 2 == 0):
                 pass
             if number % 10 == 3:
                 root.set_status("error")
     tracer.start_trace("open one")
     assert len(tracer.find_traces(limit=None)) == 26
-    assert [t.workflow_execution_id for t in tracer.find_traces(name="name-1", order="asc")] == [
+    assert {t.workflow_execution_id for t in tracer.find_traces(name="name-1")} == {
         f"run-{n}" for n in range(1, 25, 5)
-    ]
+    }
     assert len(tracer.find_traces(tenant_id="t-1")) == 12
     assert [t.status for t in tracer.find_traces(status="error")] == ["error"] * 3
     assert len(tracer.find_traces(status="ok")) == 22
     assert [t.workflow_execution_id for t in tracer.find_traces(status="open")] == ["open one"]
-    assert [t.workflow_execution_id for t in tracer.find_traces(attributes={"number": 7})] == ["run-7"]
+    assert [t.workflow_execution_id for t in tracer.find_traces(attributes={"number": 7})] == [
+        "run-7"
+    ]
     assert tracer.find_traces(attributes={"number": 7, "even": True}) == []
     assert len(tracer.find_traces(attributes={"even": True})) == 13
     assert tracer.find_traces(attributes={"number": "7"}) == []
@@ -836,7 +848,13 @@ def test_cleanup_takes_old_traces_with_all_they_have(db: str, clock: Any) -> Non
 
 def test_events_tell_what_happens(tracer: DistributedTracer) -> None:
     heard: list[tuple[str, Any]] = []
-    for name in ("trace.started", "trace.completed", "span.started", "span.completed", "span.event"):
+    for name in (
+        "trace.started",
+        "trace.completed",
+        "span.started",
+        "span.completed",
+        "span.event",
+    ):
         tracer.on(name, lambda payload, name=name: heard.append((name, payload)))
     trace_id = tracer.start_trace("run")
     span_id = tracer.start_span(trace_id, "work", attributes={"a": 1})

@@ -17,6 +17,7 @@ from ax_monitor._native.span cimport (
     WAITING,
     OpenTrace,
     TraceChannel,
+    known_kind,
 )
 
 cdef enum Phase:
@@ -55,11 +56,11 @@ cdef class SpanScope:
     cdef readonly str trace_id
     cdef readonly str span_id
 
-    def __init__(self, TraceChannel channel not None, name, str kind not None, attributes, *,
+    def __init__(self, TraceChannel channel not None, name, kind="internal", attributes=None, *,
                  bint new_trace=False, execution_id=None, tenant_id=None, parent=None):
         self._channel = channel
         self._name = name
-        self._kind = kind
+        self._kind = known_kind(kind)
         self._attributes = attributes
         self._new_trace = new_trace
         self._execution_id = execution_id

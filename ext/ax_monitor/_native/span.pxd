@@ -23,6 +23,9 @@ cdef struct Field:
     bint redact
 
 
+cdef str known_kind(object kind)
+
+
 @cython.final
 cdef class TraceSettings:
     cdef public int policy              # overflow: 0 block, 1 drop newest, 2 drop oldest

@@ -140,6 +140,17 @@ cdef str _new_trace_id():
     return text
 
 
+cdef str known_kind(kind):
+    """The kind as the plain text that is stored."""
+    cdef object known
+    if kind is _INTERNAL:
+        return _INTERNAL
+    known = _KINDS.get(kind)
+    if known is None:
+        raise ValueError(f"unknown SpanKind {kind!r}: use one of {', '.join(_KINDS)}")
+    return known
+
+
 cdef int _status_code(status) except -1:
     code = _STATUSES.get(status)
     if code is None:
@@ -374,13 +385,10 @@ cdef class TraceChannel:
         A trace that began elsewhere may be named too.
         """
         cdef OpenTrace trace
-        cdef object known = _INTERNAL
+        cdef str known
         if type(trace_id) is str and not <str> trace_id:
             return ""
-        if kind is not _INTERNAL:
-            known = _KINDS.get(kind)
-            if known is None:
-                raise ValueError(f"unknown SpanKind {kind!r}: use one of {', '.join(_KINDS)}")
+        known = known_kind(kind)
         self._check_fork()
         if type(trace_id) is not str:
             if trace_id is None:

@@ -137,8 +137,8 @@ def show(
 ) -> None:
     """Show a trace as a waterfall: its spans as a tree, and when each of them ran.
 
-    ID is the trace's, or its beginning if only one trace begins so. Spans on the critical path, those
-    that determined how long the trace took, have a full bar (█); the others a light one (░).
+    ID is the trace's, or its beginning if only one trace begins so. Spans on the critical path,
+    those that determined how long the trace took, have a full bar (█); the others a light one (░).
     """
     printer = Printer()
     with open_for_reading(db) as store:
@@ -173,7 +173,7 @@ def waterfall(
     if not rows:
         return [_cut(line, width) for line in lines]
     begin = min(span.begins_ns for span in trace.spans)
-    end = max(max(span.ends_ns or span.begins_ns for span in trace.spans), begin + 1)
+    end = max(begin + 1, *(span.ends_ns or span.begins_ns for span in trace.spans))
     critical = {id(span) for span in trace.critical_path()}
     names = [_indent(depth) + visible(node.span.name) for depth, node in rows]
     name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
@@ -225,7 +225,7 @@ def _fit(text: str, width: int) -> str:
 
 
 def _cut(line: list[Part], width: int) -> list[Part]:
-    """The line's first `width` columns. Texts are made visible first, so that they keep their width."""
+    """The line's first `width` columns; texts are made visible first, which may widen them."""
     result: list[Part] = []
     for part in line:
         text, style = part if isinstance(part, tuple) else (part, "")

@@ -227,8 +227,8 @@ class TraceQuery:
         min_duration_ms: It took at least so long. An open trace has no duration.
         start_time: Not begun earlier than this, in ms since the epoch.
         end_time: Not begun later than this, in ms since the epoch.
-        attributes: Traces with a span whose attributes hold each of these keys with the value given:
-            a string, a finite number, a bool or None. Copied.
+        attributes: Traces with a span whose attributes hold each of these keys with the value
+            given: a string, a finite number, a bool or None. Copied.
         limit: At most so many traces (default 100); None for all.
         cursor: Only traces after this page's `next_cursor`.
         order: "desc" (default) for newest first, "asc" for oldest first.

@@ -18,9 +18,9 @@ Attributes = dict[str, Any]
 class SpanSimplifier:
     """Name, attributes and events of a span that can't be written as they are; never raises.
 
-    Secrets are replaced as in log records, the name being the message. Attributes that are too large
-    are shortened as metadata are; so are those of events, and of events that still are too many the
-    last give way to one that says how many they were.
+    Secrets are replaced as in log records, the name being the message. Attributes that are too
+    large are shortened as metadata are; so are those of events, and of events that still are too
+    many the last give way to one that says how many they were.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -33,6 +33,7 @@ class SpanSimplifier:
         events: list[Attributes] | None,
         status: int,
     ) -> tuple[str | None, Attributes | None, list[Attributes] | None]:
+        """The three, changed for the reason that `status` gives (EncodeStatus in encode.pxd)."""
         if name is not None:
             name, attributes = self._simple(name, attributes, status)
         if events:
@@ -56,7 +57,8 @@ def _fewer(events: list[Attributes]) -> list[Attributes]:
     """As many of the first as fit, each with its attributes or with their beginning."""
     room = EVENTS_MAX_BYTES
     kept: list[Attributes] = []
-    for event in events:
+    for original in events:
+        event = original
         size = _size(event)
         if size > EVENTS_MAX_BYTES // 4 and event.get("attributes"):
             event = {**event, "attributes": shortened_metadata(event["attributes"])}

@@ -296,7 +296,9 @@ class Store:
 
     def get_traces_by_execution(self, execution_id: str) -> list[Trace]:
         """The traces of an execution with their completed spans, oldest first."""
-        return self._read(lambda connection: traces.get_traces_by_execution(connection, execution_id))
+        return self._read(
+            lambda connection: traces.get_traces_by_execution(connection, execution_id)
+        )
 
     def find_traces(self, query: TraceQuery) -> TracePage:
         """The traces that match, without their spans."""

@@ -199,8 +199,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "tenant_id = coalesce(excluded.tenant_id, tenant_id), interrupted_at = NULL, "
         "ring = excluded.ring",
     ),
-    # The part here of a trace that began in another process (bit 0 of the tag): it ends the trace only
-    # if nobody else has it.
+    # The part here of a trace that began in another process (bit 0 of the tag): it ends the trace
+    # only if nobody else has it.
     (
         TRACE.number,
         f"{_INSERT_TRACES} AND tag & 1 ON CONFLICT(trace_id) DO UPDATE SET "
@@ -215,7 +215,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     (
         TRACE.number,
         "UPDATE traces SET completed_at = r.completed_at, "
-        "duration = max(0, r.completed_at - traces.started_at), interrupted_at = NULL "
+        "duration = coalesce(r.duration, max(0, r.completed_at - traces.started_at)), "
+        "interrupted_at = NULL "
         "FROM ring_traces r WHERE r.started_at IS NULL AND traces.trace_id = r.trace_id "
         "AND traces.completed_at IS NULL",
     ),
@@ -229,7 +230,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     # Counted before they are inserted: what is there already must not count twice.
     (
         SPAN.number,
-        "UPDATE traces SET span_count = span_count + f.fresh, name = coalesce(traces.name, f.name), "
+        "UPDATE traces SET span_count = span_count + f.fresh, "
+        "name = coalesce(traces.name, f.name), "
         "started_at = CASE WHEN ring IS NULL THEN min(started_at, f.first) ELSE started_at END, "
         "completed_at = CASE WHEN ring IS NULL THEN max(coalesce(completed_at, 0), f.last) "
         "ELSE completed_at END, "
@@ -248,7 +250,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "completed_at, duration, status, attributes, start_ns, duration_ns, dropped_attributes, "
         "dropped_events) "
         "SELECT span_id, trace_id, parent_span_id, name, kind, start_ns / 1000000, "
-        "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, coalesce(attributes, '{}'), "
+        "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, "
+        "coalesce(attributes, '{}'), "
         "start_ns, duration_ns, nullif(dropped_attributes, 0), nullif(dropped_events, 0) "
         "FROM ring_spans",
     ),
@@ -256,7 +259,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         SPAN.number,
         "INSERT OR REPLACE INTO span_events(id, span_id, timestamp, name, attributes) "
         "SELECT s.id || '-' || e.key, s.span_id, e.value ->> 'timestamp', e.value ->> 'name', "
-        "e.value -> 'attributes' FROM ring_spans s, json_each(s.events) e WHERE s.events IS NOT NULL",
+        "e.value -> 'attributes' FROM ring_spans s, json_each(s.events) e "
+        "WHERE s.events IS NOT NULL",
     ),
     (
         SAMPLE.number,

@@ -27,7 +27,9 @@ from ax_monitor.model import (
 from ax_monitor.storage.connection import snapshot
 from ax_monitor.storage.logs import parse_metadata
 
-_FAILED: Final = "EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error')"
+_FAILED: Final = (
+    "EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error')"
+)
 _TRACE: Final = (
     "SELECT t.trace_id, t.workflow_execution_id, t.started_at, t.completed_at, t.duration, "
     "t.span_count, t.name, t.tenant_id, CASE "
@@ -75,29 +77,39 @@ def get_traces_by_execution(connection: apsw.Connection, execution_id: str) -> l
             f"{_TRACE} WHERE t.workflow_execution_id = ? ORDER BY t.started_at, t.trace_id",
             (execution_id,),
         ).fetchall()
-        return [_trace(row, _spans(connection, row[0])) for row in rows]
+        return [_trace(row, _spans(connection, str(row[0]))) for row in rows]
 
 
 def find_traces(connection: apsw.Connection, query: TraceQuery) -> TracePage:
     """The traces that match, without their spans.
 
     Raises:
-        TraceQueryError: `query.cursor` is not a cursor.
+        TraceQueryError: `query.cursor` is not a cursor, or its trace has been deleted.
     """
     conditions, values = _conditions(query)
+    if query.cursor is not None and not _exists(connection, query.cursor):
+        raise TraceQueryError(
+            "cursor must be the next_cursor of an earlier page whose last trace still exists, "
+            f"got {query.cursor!r}"
+        )
     order = "DESC" if query.order == "desc" else "ASC"
     limit = -1 if query.limit is None else query.limit
     if limit == 0:
         return TracePage()
-    rows = connection.execute(
+    rows: list[tuple[Any, ...]] = connection.execute(
         f"{_TRACE} WHERE {' AND '.join(conditions) or 'true'} "
-        f"ORDER BY t.started_at {order}, t.trace_id {order} LIMIT :limit",
+        # Of one millisecond, in the order in which they were stored.
+        f"ORDER BY t.started_at {order}, t.rowid {order} LIMIT :limit",
         {**values, "limit": limit + 1 if limit > 0 else limit},
     ).fetchall()
     more = limit > 0 and len(rows) > limit
     traces = [_trace(row, ()) for row in (rows[:limit] if more else rows)]
-    last = traces[-1] if more else None
-    return TracePage(traces, None if last is None else f"{last.started_at}:{last.trace_id}")
+    return TracePage(traces, traces[-1].trace_id if more else None)
+
+
+def _exists(connection: apsw.Connection, trace_id: str) -> bool:
+    found = connection.execute("SELECT 1 FROM traces WHERE trace_id = ?", (trace_id,))
+    return found.fetchone() is not None
 
 
 def _conditions(query: TraceQuery) -> tuple[list[str], dict[str, Any]]:
@@ -127,10 +139,12 @@ def _conditions(query: TraceQuery) -> tuple[list[str], dict[str, Any]]:
     if query.attributes:
         conditions.append(_attribute_condition(query.attributes, values))
     if query.cursor is not None:
-        started_at, trace_id = _parse_cursor(query.cursor)
         sign = "<" if query.order == "desc" else ">"
-        conditions.append(f"(t.started_at, t.trace_id) {sign} (:cursor_time, :cursor_id)")
-        values.update(cursor_time=started_at, cursor_id=trace_id)
+        conditions.append(
+            f"(t.started_at, t.rowid) {sign} "
+            "(SELECT started_at, rowid FROM traces WHERE trace_id = :cursor)"
+        )
+        values["cursor"] = query.cursor
     return conditions, values
 
 
@@ -152,16 +166,6 @@ def _attribute_condition(attributes: Any, values: dict[str, Any]) -> str:
     return f"EXISTS (SELECT 1 FROM spans s WHERE {' AND '.join(tests)})"
 
 
-def _parse_cursor(cursor: str) -> tuple[int, str]:
-    started_at, separator, trace_id = cursor.partition(":")
-    try:
-        if separator:
-            return int(started_at), trace_id
-    except ValueError:
-        pass
-    raise TraceQueryError(f"cursor must be the next_cursor of an earlier page, got {cursor!r}")
-
-
 def ids_with_prefix(connection: apsw.Connection, prefix: str, limit: int) -> list[str]:
     """At most `limit` ids of traces that begin so."""
     rows = connection.execute(
@@ -174,10 +178,10 @@ def ids_with_prefix(connection: apsw.Connection, prefix: str, limit: int) -> lis
 
 def get_trace_stats(connection: apsw.Connection) -> TraceStats:
     """Figures over all traces. Reads the whole tables' indexes."""
-    traces, duration = connection.execute(
-        "SELECT count(*), avg(duration) FROM traces"
+    row: tuple[Any, ...] = connection.execute(
+        "SELECT count(*), avg(duration), (SELECT count(*) FROM spans) FROM traces"
     ).fetchall()[0]
-    spans = connection.execute("SELECT count(*) FROM spans").fetchall()[0][0]
+    traces, duration, spans = row
     return TraceStats(
         total_traces=traces,
         total_spans=spans,
@@ -219,8 +223,7 @@ def _spans(connection: apsw.Connection, trace_id: str) -> list[Span]:
             )
         )
     spans = [
-        _span(row, tuple(events.get(row[0], ())))
-        for row in connection.execute(_SPANS, (trace_id,))
+        _span(row, tuple(events.get(row[0], ()))) for row in connection.execute(_SPANS, (trace_id,))
     ]
     return sorted(spans, key=lambda span: span.begins_ns)
 
@@ -267,10 +270,15 @@ def open_span(fields: tuple[Any, ...]) -> Span:
         attributes=attributes,
         start_ns=start_ns,
         events=tuple(
-            SpanEvent(f"{span_id}-{index}", span_id, event["timestamp"], event["name"],
-                      event.get("attributes"))
+            SpanEvent(
+                id=f"{span_id}-{index}",
+                span_id=span_id,
+                timestamp=event["timestamp"],
+                name=event["name"],
+                attributes=event.get("attributes"),
+            )
             for index, event in enumerate(events)
-        ),  # fmt: skip
+        ),
         dropped_attributes=dropped_attributes,
         dropped_events=dropped_events,
     )
@@ -290,9 +298,7 @@ def interrupt_traces(connection: apsw.Connection, ring_id: bytes) -> int:
     return connection.changes()
 
 
-def delete_traces(
-    connection: apsw.Connection, before_ms: int, limit: int
-) -> tuple[int, bool]:
+def delete_traces(connection: apsw.Connection, before_ms: int, limit: int) -> tuple[int, bool]:
     """Delete at most `limit` spans, with events and traces, of traces that ended before a time.
 
     A trace that never ended counts from its start. Returns how many traces are gone now, and

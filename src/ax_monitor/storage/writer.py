@@ -32,6 +32,8 @@ RESTART_WAIT_MS = 50
 def ring_salt(ring_id: bytes) -> int:
     """The part of a ring's id that goes into the ids of its records."""
     return int.from_bytes(ring_id[:8], "little") & 0x3FFFFFFFF
+
+
 T = TypeVar("T")
 
 
