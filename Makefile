@@ -60,7 +60,7 @@ format: $(VENV)/.dev ## let ruff format the Python code
 docs: $(VENV)/.dev ## regenerate docs/schema.sql from the migrations
 	$(BIN)/python docs/make_schema.py
 
-debug-test: ## the tests on kernels built with bounds and overflow checks (.venv-debug)
+debug-test: ## the tests on kernels built with checks and without optimisation (.venv-debug)
 	AX_MONITOR_BUILD=debug $(MAKE) VENV=.venv-debug test
 
 wheel: $(VENV)/.dev ## sdist, and a wheel built from the sdist's own contents

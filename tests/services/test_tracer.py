@@ -446,6 +446,7 @@ def test_get_trace_shows_nothing_of_a_trace_that_only_waits(store: Store) -> Non
 def test_blocks_nest_by_context(tracer: DistributedTracer) -> None:
     with tracer.trace("run-1", "order", tenant_id="acme", priority=1) as root:
         with tracer.span("a", kind="client", attributes={"peer.service": "db"}, n=2):
+            assert root.recording
             with tracer.span("b"):
                 pass
         with tracer.span("c"):
@@ -883,9 +884,9 @@ def test_two_processes_parts_of_one_trace_are_one_trace(db: str) -> None:
         with caller.trace("run-1", "order") as root:
             with caller.span("call", kind="client"):
                 caller.inject(headers)
-                with called.trace("", "handle", kind="server", parent=called.extract(headers)):
-                    with called.span("query"):
-                        pass
+                parent = called.extract(headers)
+                with called.trace("", "handle", parent=parent), called.span("query"):
+                    pass
             other.flush()
             early = called.get_trace(root.trace_id)
             assert early is not None

@@ -170,8 +170,8 @@ class Tracing(RuleBasedStateMachine):
                     trace.completed_at, trace.duration, trace.span_count - n_open,
                 )  # fmt: skip
                 rows = connection.execute(
-                    "SELECT span_id, parent_span_id, name, kind, started_at, completed_at, "
-                    "duration, status, attributes FROM spans WHERE trace_id = ? ORDER BY started_at",
+                    "SELECT span_id, parent_span_id, name, kind, started_at, "
+                    "completed_at, duration, status, attributes FROM spans WHERE trace_id = ?",
                     (trace_id,),
                 ).fetchall()
                 selected = {row[0]: (*row[:8], json.loads(row[8])) for row in rows}

@@ -23,8 +23,6 @@ the write transaction before the tables are read: it assigns keys and refs behin
 
 cimport cython
 
-import os
-
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.exc cimport PyErr_Clear
 from libc.stdint cimport INT64_MIN, UINT64_MAX, int64_t, intptr_t, uint8_t, uint32_t, uint64_t, uintptr_t
@@ -43,7 +41,7 @@ from ax_monitor._native.record cimport (
     RecordHeader,
     fields_offset,
 )
-from ax_monitor._native.ring cimport RecordRing
+from ax_monitor._native.ring cimport RecordRing, fork_generation
 from ax_monitor._native.sqlite_api cimport *
 
 cdef extern from "pthread.h" nogil:
@@ -55,8 +53,8 @@ cdef enum:
     MAX_KINDS = 16
     MAX_STATEMENTS = 64
     KEY_SHIFT = 12                  # 4096 records a millisecond; the schema knows it too
-    GROUPS_MAX = 1 << 17            # remembered groups a kind; then start again (about 20 MB)
-    GROUP_TABLE = 1 << 18           # slots of the hash table: at most half full
+    GROUPS_MAX = 0x20000            # remembered groups a kind; then start again (about 20 MB)
+    GROUP_TABLE = 0x40000           # slots of the hash table: at most half full
     C_KEY = 0                       # the columns before the fields
     C_REF = 1
     C_RING_SEQ = 2
@@ -138,9 +136,6 @@ cdef public int sqlite3_axmonitor_init(sqlite3 *db, char **error, void **api) no
 
 # -- forks -----------------------------------------------------------------------------------------
 
-cdef uint32_t _generation = 0           # how many forks lie between the first process and this one
-
-
 cdef int _fstat(int fd, struct_stat *out) noexcept nogil:
     """What SQLite is to call instead of fstat(): in a forked child every file is another one.
 
@@ -152,7 +147,7 @@ cdef int _fstat(int fd, struct_stat *out) noexcept nogil:
     """
     cdef int rc = fstat(fd, out)
     if rc == 0:
-        out.st_dev += _generation * 0x9E3779B1U
+        out.st_dev += fork_generation() * 0x9E3779B1U
     return rc
 
 
@@ -173,21 +168,19 @@ cdef void _free_mutexes() noexcept nogil:
             pthread_mutex_init(<pthread_mutex_t *> _mutexes[i], NULL)
 
 
-def _after_fork_in_child():
-    global _generation
-    _generation += 1
-    _free_mutexes()
-
-
 # For `xSetSystemCall("fstat", …)` of SQLite's unix VFS.
 FSTAT_ADDRESS = <uintptr_t> <void *> &_fstat
-os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 # -- a record's parts ------------------------------------------------------------------------------
 
 cdef inline const uint32_t *_fields(const char *record) noexcept nogil:
     return <const uint32_t *> (record + sizeof(RecordHeader))
+
+
+cdef inline uint32_t _field_entry(const char *record, uint32_t i) noexcept nogil:
+    """Type and length of field `i`; NULL if the record has fewer."""
+    return _fields(record)[i] if i < (<const RecordHeader *> record).n_fields else 0
 
 
 cdef inline const char *_payload(const char *record) noexcept nogil:
@@ -315,25 +308,25 @@ cdef int _assign_groups(KindTable *table, int64_t max_ref) noexcept nogil:
     """Look every record's group up; new ones get the refs behind `max_ref`."""
     cdef int64_t i, slot, start
     cdef uint32_t n, m, j
-    cdef const uint32_t *fields
+    cdef uint32_t[RECORD_MAX_FIELDS] fields
     cdef const char *payload
     cdef uint64_t hash
     cdef Group *group
     m = 4 * table.n_grouped
     for i in range(table.n):
-        fields = _fields(table.records[i])
         payload = _payload(table.records[i])
         n = 0
         for j in range(<uint32_t> table.n_grouped):
+            fields[j] = _field_entry(table.records[i], j)
             n += fields[j] & FIELD_LENGTH_MASK
-        hash = _hash(<const char *> fields, m) ^ (_hash(payload, n) * 0xD6E8FEB86659FD93ULL)
+        hash = _hash(<const char *> &fields[0], m) ^ (_hash(payload, n) * 0xD6E8FEB86659FD93ULL)
         start = slot = <int64_t> ((hash ^ (hash >> 29)) & (GROUP_TABLE - 1))
         while True:
             group = &table.groups[slot]
             if group.ref == 0:
                 break
             if group.hash == hash and group.length == m + n and \
-                    memcmp(group.bytes, fields, m) == 0 and memcmp(group.bytes + m, payload, n) == 0:
+                    memcmp(group.bytes, &fields[0], m) == 0 and memcmp(group.bytes + m, payload, n) == 0:
                 break
             slot = (slot + 1) & (GROUP_TABLE - 1)
         if group.ref == 0:
@@ -343,7 +336,7 @@ cdef int _assign_groups(KindTable *table, int64_t max_ref) noexcept nogil:
             group.bytes = <char *> malloc(m + n + 1)
             if group.bytes == NULL:
                 return SQLITE_NOMEM
-            memcpy(group.bytes, fields, m)
+            memcpy(group.bytes, &fields[0], m)
             memcpy(group.bytes + m, payload, n)
             group.hash = hash
             group.length = m + n
@@ -602,7 +595,7 @@ cdef int _write(BatchState *state, int *where) noexcept nogil:
     return execute(state.db, b"COMMIT", NULL, NULL, NULL)
 
 
-cdef void _roll_back(BatchState *state) noexcept nogil:
+cdef void _roll_back(BatchState *state, bint begun) noexcept nogil:
     """After a failure: no transaction is open, and nothing is remembered of what it did."""
     cdef int i
     for i in range(state.n_statements):
@@ -611,7 +604,7 @@ cdef void _roll_back(BatchState *state) noexcept nogil:
     for i in range(MAX_KINDS):
         if state.kinds[i].occupied != NULL:
             (<reset_t> _api[R_RESET])(state.kinds[i].occupied)
-        if state.kinds[i].n_grouped:
+        if begun and state.kinds[i].n_grouped:
             _forget_groups(&state.kinds[i])
     if not (<get_autocommit_t> _api[R_GET_AUTOCOMMIT])(state.db):
         (<exec_t> _api[R_EXEC])(state.db, b"ROLLBACK", NULL, NULL, NULL)
@@ -770,7 +763,7 @@ cdef class BatchWriter:
         rc = (<int (*)(sqlite3 *) noexcept nogil> _api[R_EXTENDED_ERRCODE])(state.db)
         message = (<errmsg_t> _api[R_ERRMSG])(state.db).decode("utf-8", "replace")
         with nogil:
-            _roll_back(state)
+            _roll_back(state, where >= 0)
         PyErr_Clear()
         return rc, message, where
 
@@ -790,16 +783,20 @@ cdef class BatchWriter:
 
     def close(self):
         """Let go of the connection. It must still be open."""
+        cdef BatchState *state = self._state
         cdef int i
         cdef finalize_t finalize
-        if self._state == NULL or self._state.db == NULL:
+        if state == NULL or state.db == NULL:
             return
         finalize = <finalize_t> _api[R_FINALIZE]
-        for i in range(self._state.n_statements):
-            finalize(self._state.prepared[i])
-        for i in range(MAX_KINDS):
-            finalize(self._state.kinds[i].occupied)
-        self._state.db = NULL
+        with nogil:                     # it waits for the connection's mutex
+            for i in range(state.n_statements):
+                finalize(state.prepared[i])
+                state.prepared[i] = NULL
+            for i in range(MAX_KINDS):
+                finalize(state.kinds[i].occupied)
+                state.kinds[i].occupied = NULL
+        state.db = NULL
 
     def __dealloc__(self):
         cdef int i

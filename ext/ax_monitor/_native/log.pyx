@@ -5,7 +5,7 @@ cimport cython
 from collections.abc import Mapping
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 
 from ax_monitor._native.clock cimport realtime_ns
 from ax_monitor._native.context cimport RecordContext, current_record_context
@@ -89,6 +89,9 @@ cdef inline void _write_field(Encoder *out, PyObject *text, Py_ssize_t max_bytes
         field[0] = (<uint32_t> FIELD_TEXT << FIELD_TYPE_SHIFT) | <uint32_t> (out.at - start)
 
 
+cdef LogSettings _OFF = LogSettings(simplify=None, publish=None, min_severity=SEVERITY_MAX + 1)
+
+
 cdef class LogChannel:
     """The recording half of a logger: five levels, preset context, one ring.
 
@@ -104,6 +107,9 @@ cdef class LogChannel:
     cdef object _tenant_id
     cdef object _user_id
     cdef dict _metadata
+
+    def __cinit__(self, *args, **kwargs):
+        self._settings = _OFF           # a subclass may log before it has called __init__
 
     def __init__(self, RecordRing ring not None, LogSettings settings not None):
         self._ring = ring
@@ -189,7 +195,7 @@ cdef class LogChannel:
         call.severity = severity
         call.timed = timestamp_ns is not None
         if call.timed:
-            call.timestamp_ns = timestamp_ns
+            call.timestamp_ns = max(INT64_MIN, min(INT64_MAX, int(timestamp_ns)))
         return self._record(&call)
 
     cdef int _record(self, LogCall *call) except -1:

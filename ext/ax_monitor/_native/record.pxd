@@ -14,11 +14,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     RECORD_MAX_FIELDS = 32
-    RECORD_MAX_BYTES = 1 << 20          # a record fits into one segment: see SEGMENT_MIN_BYTES in ring.pyx
-    TEXT_MAX_BYTES = 256 * 1024         # FAULTS O5: longer text is cut on a character boundary
+    RECORD_MAX_BYTES = 0x100000         # a record fits into one segment: see SEGMENT_MIN_BYTES in ring.pyx
+    TEXT_MAX_BYTES = 0x40000            # FAULTS O5: longer text is cut on a character boundary
     ID_MAX_BYTES = 4096                 # the same for ids and names
     FIELD_TYPE_SHIFT = 28
-    FIELD_LENGTH_MASK = (1 << 28) - 1
+    FIELD_LENGTH_MASK = 0x0FFFFFFF
 
 cdef enum FieldType:
     FIELD_NULL = 0
@@ -34,7 +34,7 @@ cdef struct RecordHeader:
     uint8_t kind            # 1 … 15, see storage/records.py
     uint8_t tag             # small number of the kind's own (a log's severity number)
     uint16_t n_fields
-    uint32_t _reserved
+    uint32_t nonce          # the ring's: bytes of an older payload can't pass for a record
 
 
 cdef inline uint32_t align8(uint32_t n) noexcept nogil:

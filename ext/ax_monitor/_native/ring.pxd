@@ -35,6 +35,8 @@ cdef class RecordRing:
     cdef object _buffer                 # what keeps the mapping alive
     cdef Py_buffer _view
     cdef uint32_t _segment_bytes
+    cdef uint32_t _nonce                # random; part of every record of this ring
+    cdef uint32_t _fork_generation      # the process that attached the buffer
     cdef uint32_t _n_segments
     cdef Segment _writing
     cdef Segment *_sealed               # oldest first
@@ -75,4 +77,5 @@ cdef class RecordRing:
     cdef void _sum_last(self) noexcept
 
 cdef int write_scalar(Encoder *out, object value, Py_ssize_t max_bytes, uint32_t *field) except -1
-cdef uint32_t record_length(const char *at, const char *end) noexcept nogil
+cdef uint32_t fork_generation() noexcept nogil
+cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noexcept nogil

@@ -32,6 +32,7 @@ from ax_monitor._native.encode cimport (
     write_json,
     write_text,
 )
+from ax_monitor._native.ids cimport random_u64
 from ax_monitor._native.record cimport (
     FIELD_FLOAT,
     FIELD_INT,
@@ -56,6 +57,10 @@ cdef extern from "poll.h" nogil:
     int poll(pollfd *fds, unsigned int n, int timeout_ms)
     short POLLIN
 
+cdef extern from "pthread.h":
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
+
 cdef extern from *:
     """
     #define ax_store_release32(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
@@ -79,12 +84,31 @@ cdef struct RingHeader:
     uint64_t n_segments
     uint64_t pid
     int64_t created_ns
+    uint32_t nonce          # see RecordHeader; unknown to whoever writes log messages
+    uint32_t _reserved
     uint64_t checksum       # of all above
 
 cdef const char *MAGIC = b"AXRING\r\n"
 
 RING_HEADER_BYTES = HEADER_BYTES
 RING_SEGMENT_MIN_BYTES = SEGMENT_MIN_BYTES
+
+
+cdef uint32_t _generation = 0           # how many forks lie between the first process and this one
+
+
+cdef void _count_fork() noexcept nogil:
+    global _generation
+    _generation += 1
+
+
+cdef uint32_t fork_generation() noexcept nogil:
+    """Differs between a process and the children that it forks, from the very first moment."""
+    return _generation
+
+
+# Not os.register_at_fork: hooks of others that run before ours may append already.
+pthread_atfork(NULL, NULL, _count_fork)
 
 
 cdef uint64_t _header_checksum(const RingHeader *header) noexcept nogil:
@@ -166,6 +190,8 @@ cdef class RecordRing:
         header.n_segments = n
         header.pid = pid
         header.created_ns = realtime_ns()
+        self._fork_generation = _generation
+        header.nonce = self._nonce = <uint32_t> random_u64() | 1
         header.checksum = _header_checksum(header)
         self._n_free = 0
         for i in range(self._n_segments, 1, -1):
@@ -233,7 +259,7 @@ cdef class RecordRing:
         cdef RecordHeader *record = <RecordHeader *> self._at
         out.redact = redact
         out.status = ENCODED
-        if room < <Py_ssize_t> offset + 16:
+        if room < <Py_ssize_t> offset + 16 or self._fork_generation != _generation:
             out.status = NO_ROOM
             return NULL
         out.at = self._at + offset
@@ -261,7 +287,7 @@ cdef class RecordRing:
         record.kind = kind
         record.tag = tag
         record.n_fields = n_fields
-        record._reserved = 0
+        record.nonce = self._nonce
         record.checksum = CHECKSUM_PENDING
         self._sum_last()
         self._last = record
@@ -292,6 +318,8 @@ cdef class RecordRing:
 
     cdef int make_room(self, int policy, bint priority) except -1:
         """A fresh segment to write, 1; or 0: the record is to be dropped (it is counted)."""
+        if self._fork_generation != _generation:
+            self.detach()               # the buffer is the parent's
         while True:
             if self._base != NULL and not self._shut and self._next_segment(priority):
                 return 1
@@ -377,7 +405,7 @@ cdef class RecordRing:
 
     cdef void _wake(self) noexcept:
         cdef char byte = 1
-        if self.synchronous:
+        if self.synchronous or self._base == NULL:
             return
         self._wake_seq = UINT64_MAX                 # once is enough
         write(self._wake_fd, &byte, 1)
@@ -605,7 +633,7 @@ cdef tuple _decode(const unsigned char[::1] data, size_t offset):
     return record.kind, record.tag, record.seq, record.timestamp_ns, tuple(fields)
 
 
-cdef uint32_t record_length(const char *at, const char *end) noexcept nogil:
+cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noexcept nogil:
     """The length of a valid record at `at`, 0 if there is none."""
     cdef const RecordHeader *record = <const RecordHeader *> at
     cdef const uint32_t *table
@@ -615,7 +643,7 @@ cdef uint32_t record_length(const char *at, const char *end) noexcept nogil:
         return 0
     if record.length < sizeof(RecordHeader) or record.length & 7 or record.length > RECORD_MAX_BYTES:
         return 0
-    if record.n_fields > RECORD_MAX_FIELDS or not 1 <= record.kind <= 15 or record._reserved:
+    if record.n_fields > RECORD_MAX_FIELDS or not 1 <= record.kind <= 15 or record.nonce != nonce:
         return 0
     payload = fields_offset(record.n_fields)
     if payload > record.length:
@@ -674,7 +702,7 @@ def read_ring(bytes data not None) -> tuple:
         hole = False
         while end - at >= <Py_ssize_t> sizeof(RecordHeader):
             record = <const RecordHeader *> at
-            length = record_length(at, end)
+            length = record_length(at, end, header.nonce)
             if length:
                 # What follows the end of the records is of an older use of the segment. A record
                 # that is newer than those before says that this was not the end.
@@ -701,7 +729,13 @@ def read_ring(bytes data not None) -> tuple:
 
 def decode_record(const unsigned char[::1] data, size_t offset=0) -> tuple:
     """`(kind, tag, seq, timestamp_ns, fields)` of the valid record at `offset`."""
-    if offset >= <size_t> data.shape[0] or not record_length(
-            <const char *> &data[offset], <const char *> &data[data.shape[0] - 1] + 1):
+    cdef const RecordHeader *record
+    cdef size_t size = data.shape[0]
+    if offset < size and size - offset >= sizeof(RecordHeader):
+        record = <const RecordHeader *> &data[offset]
+    else:
+        record = NULL
+    if record == NULL or not record_length(
+            <const char *> record, <const char *> &data[size - 1] + 1, record.nonce):
         raise ValueError(f"no valid record at byte {offset}")
     return _decode(data, offset)
