@@ -761,8 +761,10 @@ def test_a_forked_child_leaves_the_parents_spans_alone(tracer: DistributedTracer
             tracer.complete_span(span_id, "error")  # unknown there
             with tracer.span("child's"):
                 pass
+            root.__exit__(None, None, None)  # as if the child left the block
             os._exit(0 if tracer._store.flush() and tracer.stats().open_spans == 0 else 1)
         assert os.waitpid(child, 0)[1] == 0
+        assert tracer.find_traces()[0].status == "open"
         tracer.complete_span(span_id)
     trace = tracer.get_trace(root.trace_id)
     assert sorted(names(trace)) == sorted([(0, "root"), (0, "parent's"), (1, "child's")])

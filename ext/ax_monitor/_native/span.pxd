@@ -55,6 +55,7 @@ cdef class OpenTrace:
     cdef int64_t started                # monotonic
     cdef int state
     cdef bint remote                    # another process began it
+    cdef uint32_t generation            # of forks: a child must not complete what is its parent's
     cdef list waiting                   # records as bytes, while WAITING
     cdef int64_t waiting_bytes
 

@@ -272,6 +272,7 @@ cdef class TraceChannel:
         trace.name = None if name is None else settings.text(name)
         trace.tenant_id = None if tenant_id is None else settings.text(tenant_id)
         trace.remote = remote
+        trace.generation = _forks
         trace.start_ns = realtime_ns()
         trace.started = monotonic_ns()
         if len(self._traces) >= settings.max_open:
@@ -318,6 +319,8 @@ cdef class TraceChannel:
     cdef int close_trace(self, OpenTrace trace) except -1:
         cdef TraceSettings settings = self._settings
         cdef int64_t duration_ns = monotonic_ns() - trace.started
+        if trace.generation != _forks:
+            return 0
         self._traces.pop(trace.trace_id, None)
         if trace.state == WAITING:
             if 0 <= settings.keep_slower_ns <= duration_ns:
