@@ -626,8 +626,11 @@ cdef class TraceChannel:
         _int(&fields[5], span.start_ns)
         _int(&fields[6], duration_ns)
         _text(&fields[7], <str> _STATUS_TEXTS[span.status], False)
-        _int(&fields[10], span.dropped_attributes)
-        _int(&fields[11], span.dropped_events)
+        fields[10].type = fields[11].type = FIELD_NULL      # the usual case: bytes are time here
+        if span.dropped_attributes:
+            _int(&fields[10], span.dropped_attributes)
+        if span.dropped_events:
+            _int(&fields[11], span.dropped_events)
         status = SENSITIVE if redact == REDACT_ALL else ENCODED
         while True:     # what `simplify` returns is plain, so this ends: at the latest, shortened
             if status > NO_ROOM:

@@ -252,7 +252,7 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "SELECT span_id, trace_id, parent_span_id, name, kind, start_ns / 1000000, "
         "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, "
         "coalesce(attributes, '{}'), "
-        "start_ns, duration_ns, nullif(dropped_attributes, 0), nullif(dropped_events, 0) "
+        "start_ns, duration_ns, dropped_attributes, dropped_events "
         "FROM ring_spans",
     ),
     (
