@@ -18,13 +18,15 @@ CREATE TABLE recorder_rejects (
 ) WITHOUT ROWID;
 
 CREATE TABLE log_contexts (
-  id INTEGER PRIMARY KEY,
+  id INTEGER PRIMARY KEY AUTOINCREMENT,     -- never used again: recorders remember them
   source TEXT NOT NULL,
   tenant_id TEXT,
   user_id TEXT,
   execution_id TEXT,
   trace_id TEXT
 );
+
+CREATE TABLE sqlite_sequence(name,seq);
 
 CREATE INDEX log_contexts_execution ON log_contexts(execution_id) WHERE execution_id IS NOT NULL;
 
@@ -35,6 +37,12 @@ CREATE INDEX log_contexts_source ON log_contexts(source);
 CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS NOT NULL;
 
 CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
+
+CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL);
+
+CREATE TRIGGER log_contexts_ad AFTER DELETE ON log_contexts BEGIN
+  UPDATE recorder_state SET contexts_removed = contexts_removed + 1;
+END;
 
 CREATE TABLE log_records (
   seq INTEGER PRIMARY KEY,          -- (timestamp << 12) + counter: the order of time is the order of rows
@@ -82,6 +90,8 @@ CREATE TRIGGER logs_insert INSTEAD OF INSERT ON logs BEGIN
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.timestamp') WHERE NEW.timestamp IS NULL;
   SELECT RAISE(ABORT, 'logs.timestamp must be in milliseconds')
     WHERE NEW.timestamp NOT BETWEEN -(1 << 50) AND 1 << 50;
+  SELECT RAISE(ABORT, 'UNIQUE constraint failed: logs.id')
+    WHERE EXISTS (SELECT 1 FROM log_records WHERE id = NEW.id);
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.message') WHERE NEW.message IS NULL;
   SELECT RAISE(ABORT, 'NOT NULL constraint failed: logs.source') WHERE NEW.source IS NULL;
   SELECT RAISE(ABORT, 'logs.level must be debug, info, warn, error or fatal')

@@ -16,14 +16,14 @@ from typing import Any, Final
 Listener = Callable[[Any], object]
 
 MAX_PENDING: Final = 10_000
-_FLUSH_S: Final = 5.0
+_FLUSH_S: Final = 1.0  # a slow listener holds a flush up no longer than this
 
 
 class Events:
     """Listeners by event name.
 
     Thread-safety: any thread. Cost of `emit` without listeners: one dictionary look-up.
-    The thread is a daemon that starts with the first listener; `close()` ends it.
+    The thread is a daemon: from the first event that somebody listens to until `close()`.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,6 @@ class Events:
         self._pending: deque[tuple[str, Callable[[], Any]]] = deque()
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._busy = False
         self._closed = False
 
     def on(self, name: str, listener: Listener) -> Listener:
@@ -107,29 +106,27 @@ class Events:
     def _run(self) -> None:
         while True:
             with self._condition:
-                self._busy = False
-                self._condition.notify_all()
                 while not self._pending:
                     if self._closed:
                         return
                     self._condition.wait(0.5)
-                self._busy = True
                 name, make_payload = self._pending.popleft()
             self._deliver(name, make_payload)
 
     def _deliver(self, name: str, make_payload: Callable[[], Any]) -> None:
+        # BaseException too: a listener that calls sys.exit() is not to end this thread.
         try:
             payload = make_payload()
-        except Exception as error:
+        except BaseException as error:
             self._report(name, make_payload, error)
             return
         for listener in self._listeners.get(name, ()):
             try:
                 listener(payload)
-            except Exception as error:
+            except BaseException as error:
                 self._report(name, listener, error)
 
-    def _report(self, name: str, listener: Any, error: Exception) -> None:
+    def _report(self, name: str, listener: Any, error: BaseException) -> None:
         self.listener_errors += 1
         if self.listener_errors == 1 and sys.stderr is not None:
             print(
@@ -142,9 +139,11 @@ class Events:
         """Wait until everything emitted before has been delivered; False if that took too long."""
         if self._thread is None or self._thread is threading.current_thread():
             return True
+        delivered = threading.Event()
+        self._pending.append(("", delivered.set))  # comes behind all that was emitted before
         with self._condition:
             self._condition.notify()
-            return self._condition.wait_for(lambda: not self._pending and not self._busy, timeout_s)
+        return delivered.wait(timeout_s)
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Deliver what is pending, for a bounded time, and end the thread."""

@@ -29,6 +29,7 @@ TABLES = {
     "workflow_step_executions",
     "performance_metrics",
     "recorder_rings",
+    "recorder_state",
     "recorder_rejects",
 }
 LOG_COLUMNS = [

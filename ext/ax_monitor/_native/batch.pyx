@@ -17,8 +17,9 @@ delivered in its order. More than 4096 records of one millisecond flow over into
 Groups: records that share their leading fields (a log's source and ids) share one row of a side
 table; `ref` is that row's id. The mapping is remembered here; `<name>_groups` yields what is new.
 
-Functions: ax_ring_id(), ax_ring_salt(), ax_last_seq(), and ax_prepare(kind, max_key, max_ref), which must run in
-the write transaction before the tables are read: it assigns keys and refs behind those given.
+Functions: ax_ring_id(), ax_ring_salt(), ax_last_seq(), and ax_prepare(kind, max_key, max_ref,
+removed), which must run in the write transaction before the tables are read: it assigns keys and
+refs behind those given, and forgets its groups when `removed` is another number than before.
 """
 
 cimport cython
@@ -47,6 +48,8 @@ from ax_monitor._native.sqlite_api cimport *
 cdef extern from "pthread.h" nogil:
     ctypedef struct pthread_mutex_t:
         pass
+    int pthread_atfork(void (*prepare)() noexcept nogil, void (*parent)() noexcept nogil,
+                       void (*child)() noexcept nogil)
     int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
 
 cdef enum:
@@ -93,6 +96,7 @@ cdef struct KindTable:
     int64_t capacity
     Group *groups           # open addressing
     int64_t n_groups
+    int64_t groups_removed  # how often some had been removed from the database, when last looked
     char *occupied_sql      # the highest key between two; NULL without time_key
     sqlite3_stmt *occupied
 
@@ -167,6 +171,8 @@ cdef void _free_mutexes() noexcept nogil:
         else:
             pthread_mutex_init(<pthread_mutex_t *> _mutexes[i], NULL)
 
+
+pthread_atfork(NULL, NULL, _free_mutexes)
 
 # For `xSetSystemCall("fstat", …)` of SQLite's unix VFS.
 FSTAT_ADDRESS = <uintptr_t> <void *> &_fstat
@@ -377,6 +383,9 @@ cdef void _sql_prepare(sqlite3_context *ctx, int n, sqlite3_value **args) noexce
     if table.time_key:
         rc = _assign_keys(table, value(args[1]))
     if rc == SQLITE_OK and table.n_grouped:
+        if table.groups_removed != value(args[3]):
+            table.groups_removed = value(args[3])
+            _forget_groups(table)
         rc = _assign_groups(table, value(args[2]))
     if rc != SQLITE_OK:
         (<void (*)(sqlite3_context *, int) noexcept nogil> _api[R_RESULT_ERROR_CODE])(ctx, rc)
@@ -668,7 +677,7 @@ cdef class BatchWriter:
         self._function("ax_ring_id", 0, _sql_ring_id)
         self._function("ax_ring_salt", 0, _sql_ring_salt)
         self._function("ax_last_seq", 0, _sql_last_seq)
-        self._function("ax_prepare", 3, _sql_prepare)
+        self._function("ax_prepare", 4, _sql_prepare)
         if len(statements) > MAX_STATEMENTS:
             raise ValueError("too many statements")
         for number, sql in statements:
@@ -772,14 +781,6 @@ cdef class BatchWriter:
         cdef int on = 1
         (<file_control_t> _api[R_FILE_CONTROL])(
             self._open_state().db, b"main", SQLITE_FCNTL_PERSIST_WAL, &on)
-
-    def forget_groups(self):
-        """Look groups up anew: another program may have removed some."""
-        cdef BatchState *state = self._open_state()
-        cdef int i
-        for i in range(MAX_KINDS):
-            if state.kinds[i].n_grouped:
-                _forget_groups(&state.kinds[i])
 
     def close(self):
         """Let go of the connection. It must still be open."""

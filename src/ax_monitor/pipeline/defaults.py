@@ -27,3 +27,11 @@ def resolve_store(store: Store | str | os.PathLike[str] | None) -> tuple[Store, 
     if isinstance(store, Store):
         return store, False
     return Store(store), True
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -18,6 +18,7 @@
 | deeper than 8 containers             | `"<nested deeper than 8>"`                          |
 | a value whose conversion raises      | `"<unprintable Type>"`                              |
 | anything else                        | `str(value)`                                        |
+| more than 20,000 values in all       | `"<beyond 20000 values>"` for each of the rest      |
 | a text longer than 64 KiB            | its beginning, marked with the length, if anything  |
 |                                      | has to be converted or the metadata is over 256 KiB |
 | more than 10,000 items, likewise     | the first of them, and how many more there were     |
@@ -39,7 +40,8 @@ from collections.abc import Mapping, Set
 from typing import Any
 
 MAX_DEPTH = 8
-MAX_ITEMS = 10_000
+MAX_ITEMS = 10_000  # of one container
+MAX_VALUES = 20_000  # of one conversion, so that its time is bounded
 MAX_TEXT = 64 * 1024
 PREVIEW_CHARACTERS = 4096
 NONFINITE_KEY = "$nonfinite"
@@ -59,11 +61,11 @@ def plain_text(value: object) -> str:
 
 def plain_metadata(value: object) -> dict[str, Any]:
     """Any value as a JSON object: a mapping as it is, anything else under the key "value"."""
-    nonfinite: dict[str, str] = {}
-    converted = _convert(value, 0, "", set(), nonfinite)
+    walk = _Walk()
+    converted = _convert(value, 0, "", walk)
     result = converted if isinstance(converted, dict) else {"value": converted}
-    if nonfinite:
-        result[NONFINITE_KEY] = nonfinite
+    if walk.nonfinite:
+        result[NONFINITE_KEY] = walk.nonfinite
     return result
 
 
@@ -76,42 +78,54 @@ def shortened_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _convert(value: Any, depth: int, path: str, seen: set[int], nonfinite: dict[str, str]) -> Any:
+@dataclasses.dataclass(slots=True)
+class _Walk:
+    """The state of one conversion: containers being converted, NaNs by place, values seen."""
+
+    seen: set[int] = dataclasses.field(default_factory=set)
+    nonfinite: dict[str, str] = dataclasses.field(default_factory=dict)
+    values: int = 0
+
+
+def _convert(value: Any, depth: int, path: str, walk: _Walk) -> Any:
+    walk.values += 1
+    if walk.values > MAX_VALUES:
+        return f"<beyond {MAX_VALUES} values>"
     try:
-        return _convert_scalar(value, path, nonfinite)
+        while isinstance(value, enum.Enum):
+            value = value.value
+        return _convert_scalar(value, path, walk)
     except _NotScalar:
         pass
     except Exception:
         return f"<unprintable {type(value).__name__}>"
-    if id(value) in seen:
+    if id(value) in walk.seen:
         return "<cycle>"
     if depth >= MAX_DEPTH:
         return f"<nested deeper than {MAX_DEPTH}>"
-    seen.add(id(value))
+    walk.seen.add(id(value))
     try:
-        return _convert_container(value, depth, path, seen, nonfinite)
+        return _convert_container(value, depth, path, walk)
     except Exception:
         return f"<unprintable {type(value).__name__}>"
     finally:
-        seen.discard(id(value))
+        walk.seen.discard(id(value))
 
 
 class _NotScalar(Exception):  # noqa: N818 (a signal, not an error)
     """The value is a container."""
 
 
-def _convert_scalar(value: Any, path: str, nonfinite: dict[str, str]) -> Any:
+def _convert_scalar(value: Any, path: str, walk: _Walk) -> Any:
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, enum.Enum):
-        return _convert_scalar(value.value, path, nonfinite)
     if isinstance(value, int):
         number = int(value)
         return number if -(2**63) <= number < 2**63 else str(number)
     if isinstance(value, float):
         if math.isfinite(value):
             return float(value)
-        nonfinite[path] = repr(float(value))
+        walk.nonfinite[path] = repr(float(value))
         return None
     if isinstance(value, (str, bytes, bytearray, memoryview)):
         return _cut(plain_text(value))
@@ -126,7 +140,7 @@ def _convert_scalar(value: Any, path: str, nonfinite: dict[str, str]) -> Any:
         if isinstance(value, numpy.generic):
             item = value.item()
             if not isinstance(item, numpy.generic):
-                return _convert_scalar(item, path, nonfinite)
+                return _convert_scalar(item, path, walk)
             return plain_text(value)
         if isinstance(value, numpy.ndarray):
             raise _NotScalar
@@ -143,9 +157,7 @@ def _cut(text: str) -> str:
     return f"{text[:MAX_TEXT]}... [cut: {len(text)} characters in all]"
 
 
-def _convert_container(
-    value: Any, depth: int, path: str, seen: set[int], nonfinite: dict[str, str]
-) -> Any:
+def _convert_container(value: Any, depth: int, path: str, walk: _Walk) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, (type, Mapping)):
         value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -155,13 +167,13 @@ def _convert_container(
         dropped = max(0, value.size - MAX_ITEMS)
         value = value.ravel()[:MAX_ITEMS].tolist() if dropped else value.tolist()
     if isinstance(value, Mapping):
-        return _convert_mapping(value, depth, path, seen, nonfinite)
+        return _convert_mapping(value, depth, path, walk)
     if not isinstance(value, (list, tuple, Set)):
-        return _convert(value, depth, path, seen, nonfinite)
+        return _convert(value, depth, path, walk)
     items = list(value)
     dropped += max(0, len(items) - MAX_ITEMS)
     result = [
-        _convert(item, depth + 1, f"{path}[{index}]", seen, nonfinite)
+        _convert(item, depth + 1, f"{path}[{index}]", walk)
         for index, item in enumerate(items[:MAX_ITEMS])
     ]
     if isinstance(value, Set):
@@ -172,7 +184,7 @@ def _convert_container(
 
 
 def _convert_mapping(
-    value: Mapping[Any, Any], depth: int, path: str, seen: set[int], nonfinite: dict[str, str]
+    value: Mapping[Any, Any], depth: int, path: str, walk: _Walk
 ) -> dict[str, Any]:
     items = _snapshot(value)
     texts = {_cut(plain_text(key)) for key, _ in items if isinstance(key, str)}
@@ -182,7 +194,7 @@ def _convert_mapping(
         if not isinstance(key, str) and (name in texts or name in result):
             name = f"{name} ({type(key).__name__})"
         where = f"{path}.{name}" if path else name
-        result[name] = _convert(item, depth + 1, where, seen, nonfinite)
+        result[name] = _convert(item, depth + 1, where, walk)
     if len(items) > MAX_ITEMS:
         result["$more"] = len(items) - MAX_ITEMS
     return result

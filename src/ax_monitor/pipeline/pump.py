@@ -28,7 +28,7 @@ from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 LINGER_MS: Final = 20  # pause between two batches under load
 BACKLOG_BYTES: Final = 2 * 1024 * 1024  # no pause while so much waits
-BATCH_SEGMENTS: Final = 4  # a batch at most: its space comes back within some 50 ms
+BATCH_SEGMENTS: Final = 2  # a batch at most: its space comes back within some 30 ms
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
@@ -245,15 +245,17 @@ class Pump:
         first = writer.last_seq(ring.ring_id) + 1 if self._unsure else 0
         self._unsure = True
         if first > ring.claimed_seq:
+            writer.confirm(ring.ring_id)
             return
         try:
             writer.write_claim(ring, first)
         except StorageError as error:
             if writer.last_seq(ring.ring_id) >= ring.claimed_seq:
-                return  # the COMMIT raised, and yet it has happened
-            if error.kind != "record":
+                writer.confirm(ring.ring_id)  # the COMMIT raised, and yet it has happened
+            elif error.kind == "record":
+                self._write_around_poison(writer)
+            else:
                 raise
-            self._write_around_poison(writer)
 
     def _write_around_poison(self, writer: Writer) -> None:
         ring = self._ring
@@ -311,13 +313,12 @@ class Pump:
             with contextlib.suppress(Exception):  # stderr may be closed
                 print(f"ax-monitor: {text}", file=sys.stderr)
 
-    def _report_drops(self) -> None:
+    def _report_drops(self, at_once: bool = False) -> None:
         """Tell of drops once per flush interval: an event and a record."""
         total = self._recorder.dropped_full + self._ring.dropped_oldest
         now = self._clock.monotonic()
-        if total <= self._drops_reported or now < (
-            self._last_drop_report + self.flush_interval_ms / 1000
-        ):
+        due = at_once or now >= self._last_drop_report + self.flush_interval_ms / 1000
+        if total <= self._drops_reported or not due:
             return
         self._last_drop_report = now
         dropped = {
@@ -338,10 +339,10 @@ class Pump:
         Returns False if that failed or took too long; then it is still in the ring.
         """
         if self._recorder.closed:
-            return self._ring.held == 0
+            return self._recorder.held == 0
         target = self._ring.seq
-        if self._adopted and self._ring.released_seq >= target:
-            return self.last_error is None
+        if self._is_through(target):
+            return True
         if self._inline or threading.get_ident() == self._recorder.pump_thread:
             return self.drain_inline()
         if self._recorder.inherited:
@@ -356,15 +357,18 @@ class Pump:
                 self._ring.wake()
                 self._condition.wait_for(
                     lambda: (
-                        (self._ring.released_seq >= target and self._adopted)
-                        or self._failures > failures
-                        or not self._running
+                        self._is_through(target) or self._failures > failures or not self._running
                     ),
                     timeout_s,
                 )
             finally:
                 self._flushing -= 1
         return self._ring.released_seq >= target
+
+    def _is_through(self, target: int) -> bool:
+        """Is all up to a record written, and was the last round without trouble?"""
+        done = self._adopted and self._ring.released_seq >= target
+        return done and self.last_error is None
 
     def drain_inline(self) -> bool:
         """Write what is pending now on this thread, where there is no other. False: it failed."""
@@ -387,6 +391,8 @@ class Pump:
         total = 0
         while True:
             with self._drain_lock:
+                if self._recorder.closed:
+                    return total
                 count = self._ready_writer().delete_logs(before_ms, DELETE_ROWS)
             total += count
             if count < DELETE_ROWS:
@@ -434,6 +440,7 @@ class Pump:
     def close(self) -> None:
         """Take no more records, write what is pending, let go of ring and database: at most 5 s."""
         self._close_by = self._clock.monotonic() + CLOSE_S
+        self._report_drops(at_once=True)
         self._recorder.shut()
         stopped = False
         try:
@@ -449,6 +456,17 @@ class Pump:
             return self._running
 
     def _let_go(self) -> None:
+        """Close the connection and the ring, once nobody uses them: not a drain on another thread,
+        not a deletion."""
+        if not self._drain_lock.acquire(timeout=CLOSE_S):
+            self._report("closing gave up: another thread is stuck in the database")
+            return
+        try:
+            self._close_both()
+        finally:
+            self._drain_lock.release()
+
+    def _close_both(self) -> None:
         writer, self._writer = self._writer, None
         try:
             if writer is not None:

@@ -44,6 +44,7 @@ class Recorder:
         self.redacted = 0
         self.pump_thread: int | None = None  # its ident: it must never wait for itself
         self.on_new_ring: Callable[[], None] = lambda: None
+        self.on_fork: Callable[[], None] = lambda: None
         self.on_exit_append: Callable[[], object] = lambda: None
         self._stalled_at: int | None = None
         self._in_hook: set[int] = set()  # threads that run the redaction hook at the moment
@@ -54,6 +55,7 @@ class Recorder:
         self._open_ring()
 
     def _open_ring(self) -> None:
+        self._pid = os.getpid()
         ring_id = os.urandom(16)
         wake_fd, wake_write = os.pipe()
         os.set_blocking(wake_fd, False)
@@ -79,6 +81,8 @@ class Recorder:
 
     def _on_full(self, policy: int, priority: bool) -> bool:
         """Called by the ring when it can't take a record: True to try again, False to drop it."""
+        if os.getpid() != self._pid:
+            self.on_fork()  # another library's fork hook records before ours has run
         if policy == _DRAIN_NOW:
             self.on_exit_append()
             return True
@@ -98,9 +102,9 @@ class Recorder:
     def _wait_for_room(self, priority: bool) -> bool:
         """Wait without the GIL, but only once until the pump gets something written again."""
         ring = self.ring
-        ring.wake()
         if self._stalled_at == ring.released_seq or threading.get_ident() == self.pump_thread:
             return False
+        ring.wake()
         deadline = time.monotonic() + self._options.overflow_wait_ms / 1000
         while time.monotonic() < deadline:
             time.sleep(_POLL_S)
@@ -145,7 +149,7 @@ class Recorder:
         if value is None or type(value) is float:
             return value
         if type(value) is int:
-            return value if -(2**63) <= value < 2**63 else str(value)
+            return value if -(2**63) <= value < 2**63 else plain_text(value)
         is_list = isinstance(value, (list, tuple))
         simple: Any = (
             plain_metadata(value) if is_list or isinstance(value, dict) else plain_text(value)
@@ -226,6 +230,7 @@ class Recorder:
     def after_fork_in_child(self) -> None:
         """Only swap pointers: the memory, the lock and the pipe are the parent's."""
         keep_forever(self.memory)
+        self._pid = os.getpid()
         self._inherited = not self.closed
         self.ring.set_synchronous(False)
         self.ring.detach()

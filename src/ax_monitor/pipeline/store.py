@@ -88,9 +88,15 @@ class Store:
         if options is not None and option_fields:
             raise TypeError("pass either options or its fields, not both")
         self.options = options or StoreOptions(**option_fields)
-        self.path = config.database_path(path)
-        if self.path == ":memory:" or self.path.startswith("file:"):
-            raise StorageError(f"{self.path!r} is not a file path: a store needs a file of its own")
+        given = config.database_path(path)
+        if given == ":memory:" or given.startswith("file:"):
+            raise StorageError(f"{given!r} is not a file path: a store needs a file of its own")
+        if given == config.DEFAULT_DATABASE and not read_only:
+            os.makedirs(os.path.dirname(given), mode=0o700, exist_ok=True)
+        # Absolute: the process may change its folder, as daemons do.
+        self.path = os.path.abspath(given)
+        if self.options.ring_dir is not None:
+            self.options = replace(self.options, ring_dir=os.path.abspath(self.options.ring_dir))
         self.read_only = read_only
         self.clock = clock
         self.events = Events()
@@ -101,12 +107,12 @@ class Store:
         self._log_drops: Callable[[dict[str, int]], None] = lambda dropped: None
         if read_only:
             with self._readers.connection():
-                return
-        self._open()
+                pass
+        else:
+            self._open()
+        _open_stores.add(self)
 
     def _open(self) -> None:
-        if self.path == config.DEFAULT_DATABASE:
-            os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         writer: Writer | None = None
         try:
             writer = self._open_writer(OPEN_TIMEOUT_MS)
@@ -125,8 +131,8 @@ class Store:
             clock=self.clock,
         )
         self._recorder.on_new_ring = self._pump.start
+        self._recorder.on_fork = _after_fork_in_child
         self._pump.start()
-        _open_stores.add(self)
 
     def _open_writer(self, wait_ms: int = WRITER_BUSY_MS) -> Writer:
         strict = self.options.durability == "strict"
@@ -386,7 +392,14 @@ def _at_exit() -> None:
             store._at_exit()
 
 
+_pid = os.getpid()
+
+
 def _after_fork_in_child() -> None:
+    global _pid
+    if _pid == os.getpid():
+        return  # a record that was made in another library's fork hook came first
+    _pid = os.getpid()
     ring_files.forget_own()
     for store in _open_stores:
         store._after_fork_in_child()

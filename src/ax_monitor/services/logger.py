@@ -60,7 +60,7 @@ class StructuredLogger(LogChannel):
         buffer_size: Wake the writer when so many records wait (default 50).
         min_level: Lowest level that is recorded (default "info").
         flush_interval_ms: Write at least so often (default 5000).
-        overflow: What happens when the ring is full because the database can't be written:
+        overflow: What happens when the ring is full because the ring was full:
             "block" (default) waits a bounded time and then drops, "drop_newest", "drop_oldest".
             Drops are counted, and reported by the event `log.dropped` and a warning record.
 
@@ -154,7 +154,7 @@ class StructuredLogger(LogChannel):
         return bound
 
     def set_min_level(self, level: LogLevel | str) -> None:
-        """Change the lowest level that is recorded, here and in everything bound from here."""
+        """Change the lowest level that is recorded, by every logger bound from one another."""
         self._log_settings.min_severity = LogLevel.parse(level).severity_number
 
     def get_min_level(self) -> LogLevel:

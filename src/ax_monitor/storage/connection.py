@@ -70,7 +70,20 @@ def _tell_forks_apart() -> None:
         apsw.VFS("ax-monitor-setup", "unix").xSetSystemCall("fstat", FSTAT_ADDRESS)
 
 
+def _without_memory_statistics() -> None:
+    """Switch off what makes every allocation of SQLite take one process-wide mutex.
+
+    A process that forks while another of its threads holds it leaves a child that can never
+    allocate again. Not possible any more once a connection is open.
+    """
+    if not apsw.connections():
+        apsw.shutdown()
+        apsw.config(apsw.SQLITE_CONFIG_MEMSTATUS, False)
+        apsw.initialize()
+
+
 _check_version(apsw.sqlite_lib_version())
+_without_memory_statistics()
 _tell_forks_apart()
 
 

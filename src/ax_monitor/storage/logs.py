@@ -92,7 +92,7 @@ def query_logs(connection: apsw.Connection, query: LogQuery) -> LogPage:
         LogQueryError: `query.cursor` is not a cursor.
     """
     plan = _plan(query)
-    limit = -1 if query.limit is None else query.limit
+    limit = -1 if query.limit is None else min(query.limit, KEY_MAX - 1)
     if limit == 0 or plan.low > plan.high:
         return LogPage()
     rows = list(_run(connection, query, plan, limit + 1 if limit > 0 else limit, query.offset))
@@ -308,7 +308,7 @@ def parse_metadata(text: str) -> dict[str, Any]:
     """Stored metadata as a dict; what another program wrote in another form, under "value"."""
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = text
     return value if isinstance(value, dict) else {"value": value}
 

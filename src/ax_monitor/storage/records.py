@@ -169,7 +169,8 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     (
         LOG.number,
         f"SELECT ax_prepare({LOG.number}, (SELECT max(seq) FROM log_records), "
-        "(SELECT max(id) FROM log_contexts))",
+        "(SELECT seq FROM sqlite_sequence WHERE name = 'log_contexts'), "
+        "(SELECT contexts_removed FROM recorder_state))",
     ),
     (
         LOG.number,

@@ -19,9 +19,9 @@ unquoted.
 from __future__ import annotations
 
 import re
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import apsw
 
@@ -228,16 +228,21 @@ class _Parser:
         return quote(text)
 
 
-_own = threading.local()
+# Idle tokenizers; one is in use by one thread at a time. Not thread-local: CPython would destroy
+# those of the other threads in a forked child, where SQLite's locks may be held for ever.
+_tokenizers: list[Any] = []
 
 
 def _has_words(text: str) -> bool:
     """Does FTS5 find a word in `text`? Asked itself: what is a letter to it is its own affair."""
-    # One for each thread: neither threads nor a forked child then share a connection.
-    tokenizer = getattr(_own, "tokenizer", None)
-    if tokenizer is None:
-        tokenizer = _own.tokenizer = apsw.Connection(":memory:").fts5_tokenizer("unicode61", [])
-    return bool(tokenizer(_stored(text), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False))
+    try:
+        tokenizer = _tokenizers.pop()
+    except IndexError:
+        tokenizer = apsw.Connection(":memory:").fts5_tokenizer("unicode61", [])
+    try:
+        return bool(tokenizer(_stored(text), apsw.FTS5_TOKENIZE_QUERY, None, include_offsets=False))
+    finally:
+        _tokenizers.append(tokenizer)
 
 
 def _stored(text: str) -> bytes:

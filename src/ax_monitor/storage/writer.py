@@ -152,6 +152,28 @@ class Writer:
             with storage_errors(self.path, "configuring"):
                 self._connection.execute(f"PRAGMA synchronous={'FULL' if on else 'NORMAL'}")
 
+    def confirm(self, ring_id: bytes) -> None:
+        """Sync what the database has of a ring, after a commit that raised and yet happened.
+
+        It was perhaps its sync that failed; the next commit's covers it.
+        """
+        with storage_errors(self.path, "committing to"):
+            connection = self._connection
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute(
+                    "UPDATE recorder_rings SET updated_at = unixepoch('subsec') * 1000 "
+                    "WHERE ring_id = ?",
+                    (ring_id,),
+                )
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        self.sync_next_commit(False)
+
     def wal(self) -> WalState:
         """How large the WAL is, without doing anything about it."""
         with storage_errors(self.path, "reading"):
@@ -185,21 +207,35 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 rows = connection.execute(
-                    "SELECT seq, message FROM log_records WHERE seq < ? ORDER BY seq LIMIT ?",
+                    "SELECT seq, message, context FROM log_records WHERE seq < ? "
+                    "ORDER BY seq LIMIT ?",
                     (first_key(before_ms), limit),
                 ).fetchall()
                 if rows:
                     connection.executemany(
                         "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)",
-                        rows,
+                        [(seq, message) for seq, message, _ in rows],
                     )
                     connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
+                    self._delete_contexts({context for _, _, context in rows})
                 connection.execute("COMMIT")
                 return len(rows)
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def _delete_contexts(self, contexts: set[apsw.SQLiteValue]) -> None:
+        """Delete those of the contexts that no record refers to any more."""
+        connection = self._connection
+        before = connection.total_changes()
+        connection.executemany(
+            "DELETE FROM log_contexts WHERE id = ?1 "
+            "AND NOT EXISTS (SELECT 1 FROM log_records WHERE context = ?1)",
+            [(context,) for context in contexts],
+        )
+        if connection.total_changes() != before:  # this connection runs no triggers
+            connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed + 1")
 
     def delete_traces(self, before_ms: int, limit: int) -> tuple[int, bool]:
         """As `storage.traces.delete_traces`, in one transaction."""
