@@ -1,4 +1,4 @@
-"""The schema's versions: numbered SQL files; those that a file lacks are applied in one transaction.
+"""The schema's versions: numbered SQL files. Those that a file lacks are applied in one go.
 
 `PRAGMA user_version` is the number of the last one applied. A file from a newer version can be read
 but not written.
