@@ -12,12 +12,18 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import drain, log_call, search, startup
+from benchmarks import drain, log_call, search, startup, tracing
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
-PARTS = {"log_call": log_call.run, "drain": drain.run, "search": search.run, "startup": startup.run}
+PARTS = {
+    "log_call": log_call.run,
+    "drain": drain.run,
+    "search": search.run,
+    "startup": startup.run,
+    "tracing": tracing.run,
+}
 
 
 def table(results: list[Result]) -> str:

@@ -7,6 +7,7 @@ import random
 from ax_monitor._native import new_id, new_trace_id
 
 SOURCE = "provider-client"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 SPAN_ID = "b7ad6b7169203331"
 TENANT_ID = "tenant-123"
 METADATA = {"provider": "claude", "attempt": 3, "latency_ms": 1234.5}

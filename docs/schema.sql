@@ -1,4 +1,4 @@
--- Version 1, generated from the migrations by `make docs`.
+-- Version 2, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -183,7 +183,7 @@ CREATE TABLE traces (
   completed_at INTEGER,
   duration REAL,
   span_count INTEGER NOT NULL DEFAULT 0
-);
+, name TEXT, tenant_id TEXT, interrupted_at INTEGER, ring INTEGER);
 
 CREATE INDEX traces_execution ON traces(workflow_execution_id);
 
@@ -202,7 +202,7 @@ CREATE TABLE spans (
   attributes TEXT NOT NULL,         -- JSON object
   start_ns INTEGER,
   duration_ns INTEGER
-);
+, dropped_attributes INTEGER, dropped_events INTEGER);
 
 CREATE INDEX spans_trace ON spans(trace_id);
 
@@ -303,4 +303,8 @@ CREATE TABLE alerts (
 );
 
 CREATE INDEX alerts_status ON alerts(status, timestamp);
+
+CREATE INDEX traces_open ON traces(ring) WHERE completed_at IS NULL AND interrupted_at IS NULL;
+
+CREATE INDEX spans_errors ON spans(trace_id) WHERE status = 'error';
 

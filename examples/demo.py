@@ -1,8 +1,8 @@
 """`make demo`: a small engine on real work, one worker killed in the middle, nothing lost.
 
 It imports the real log files of `tests/data/logs`, runs four threads that parse, compress and hash
-those files and log everything they do, lets a second process do the same until it is killed with
-SIGKILL, and then shows what the database knows.
+those files and log and trace everything they do, lets a second process do the same until it is
+killed with SIGKILL, and then shows what the database knows.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 import ax_monitor
+from ax_monitor.cli.traces import waterfall
 from ax_monitor.interop.log_files import parse_lines
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,8 +46,11 @@ console = Console(highlight=False, record="--picture" in sys.argv)
 class Engine:
     """Parses, compresses and hashes pieces of files until it is told to stop."""
 
-    def __init__(self, logger: ax_monitor.StructuredLogger, name: str) -> None:
+    def __init__(
+        self, logger: ax_monitor.StructuredLogger, tracer: ax_monitor.DistributedTracer, name: str
+    ) -> None:
         self.logger = logger
+        self.tracer = tracer
         self.name = name
         self.stop = threading.Event()
         self.jobs = 0
@@ -61,30 +65,36 @@ class Engine:
             path = FILES[(job + worker) % len(FILES)]
             job += 1
             self.jobs += 1
-            with ax_monitor.use_context(execution_id=f"{self.name}-{worker}-{job}"):
+            execution_id = f"{self.name}-{worker}-{job}"
+            with self.tracer.trace(execution_id, "job", file=path.name, part=job % 16):
                 self.do_job(log, path, part=job % 16)
 
     def do_job(self, log: ax_monitor.StructuredLogger, path: Path, part: int) -> None:
         """Parse, compress and hash a sixteenth of a file."""
-        data = path.read_bytes()
+        with self.tracer.span("read"):
+            data = path.read_bytes()
         size = len(data) // 16
         piece = data[part * size : (part + 1) * size]
         self.timed(log.info, f"job started: {path.name} part {part}", metadata={"bytes": size})
         errors = 0
         lines = piece.decode("utf-8", "replace").splitlines()
-        for record in parse_lines(lines, source=path.name):
-            if record.level in ("error", "fatal"):
-                errors += 1
-            self.timed(
-                log.debug,
-                f"parsed {record.level} line of {path.name}: {record.message[:60]}",
-                metadata={"level": record.level, "length": len(record.message)},
-            )
+        with self.tracer.span("parse") as span:
+            for record in parse_lines(lines, source=path.name):
+                if record.level in ("error", "fatal"):
+                    errors += 1
+                self.timed(
+                    log.debug,
+                    f"parsed {record.level} line of {path.name}: {record.message[:60]}",
+                    metadata={"level": record.level, "length": len(record.message)},
+                )
+            span.set_attributes(lines=len(lines), errors=errors)
         for method, compress in (("zlib", zlib.compress), ("lzma", lzma.compress)):
-            packed = compress(piece)
+            with self.tracer.span(f"compress with {method}"):
+                packed = compress(piece)
             share = len(packed) / max(1, size)
             self.timed(log.info, f"compressed {path.name} with {method}", metadata={"ratio": share})
-        digest = hashlib.sha256(piece).hexdigest()
+        with self.tracer.span("hash"):
+            digest = hashlib.sha256(piece).hexdigest()
         self.timed(log.info, f"hashed {path.name} part {part}: {digest}")
         if errors > 20:
             self.timed(log.warn, f"many errors in {path.name} part {part}: {errors} lines")
@@ -101,11 +111,11 @@ def victim() -> None:
     """The worker process that is going to be killed; it says how many calls have returned."""
     store = ax_monitor.Store(DATABASE)
     logger = ax_monitor.StructuredLogger(store, min_level="debug")
-    engine = Engine(logger, "victim")
+    engine = Engine(logger, ax_monitor.DistributedTracer(store), "victim")
 
     def acknowledge() -> None:
         while True:
-            print(store.stats().attempted, flush=True)
+            print(len(engine.call_ns), flush=True)
             time.sleep(0.01)
 
     threading.Thread(target=acknowledge, daemon=True).start()
@@ -137,7 +147,7 @@ def run_engine() -> int:
     """Returns how many log calls of the killed process had returned when it last said so."""
     heading("2. Four threads and one more process work and log; then: kill -9")
     with ax_monitor.open(DATABASE, logger_options={"min_level": "debug"}) as monitor:
-        engine = Engine(monitor.logger, "engine")
+        engine = Engine(monitor.logger, monitor.tracer, "engine")
         threads = [threading.Thread(target=engine.run, args=(i,)) for i in range(THREADS)]
         child = subprocess.Popen(
             [sys.executable, __file__, "victim"], stdout=subprocess.PIPE, text=True
@@ -206,9 +216,27 @@ def show_search(logger: ax_monitor.StructuredLogger) -> None:
             say(f"  {stamp}  {entry.source[:15]:15}  {entry.message}")
 
 
+def show_trace(tracer: ax_monitor.DistributedTracer) -> None:
+    """Draw one of the traces."""
+    heading("5. Every job is a trace: where the time of one of them went")
+    interrupted = tracer.find_traces(status="interrupted", limit=None)
+    total = tracer.get_trace_stats()
+    say(
+        f"{total.total_traces:,} traces with {total.total_spans:,} spans; "
+        f"{len(interrupted)} interrupted: what the killed process was at"
+    )
+    slowest = max(tracer.find_traces(status="ok"), key=lambda trace: trace.duration or 0)
+    trace = tracer.get_trace(slowest.trace_id)
+    assert trace is not None
+    for line in waterfall(trace, min(console.width, 100), attributes=True):
+        console.print(
+            Text.assemble(*[(part, "") if isinstance(part, str) else part for part in line])
+        )
+
+
 def show_file() -> None:
     """Where the data is, and what to do with it."""
-    heading("5. Where it is")
+    heading("6. Where it is")
     size = DATABASE.stat().st_size
     with ax_monitor.Store(DATABASE, read_only=True) as store:
         count = store.count_logs()
@@ -221,6 +249,7 @@ def show_file() -> None:
     for command in (
         f'logs "timeout OR refused" --db {shown}',
         f"logs --level error --source mod_jk --limit 20 --db {shown}",
+        f"traces list --db {shown}",
         f"doctor --db {shown}",
     ):
         console.print(Text(f"  {ax} monitor {command}", style="green"))
@@ -239,6 +268,7 @@ def main() -> None:
     with ax_monitor.open(DATABASE) as monitor:
         show_recovered(monitor.logger, acknowledged)
         show_search(monitor.logger)
+        show_trace(monitor.tracer)
     show_file()
     if sys.argv[1:2] == ["--picture"]:
         from rich._export_format import CONSOLE_SVG_FORMAT  # noqa: PLC0415 (only for the picture)

@@ -2,7 +2,7 @@
 
 from ax_monitor._native import RecordContext
 from ax_monitor.config import StoreOptions
-from ax_monitor.context import current_context, use_context
+from ax_monitor.context import carry_context, current_context, use_context
 from ax_monitor.errors import (
     AlertRuleError,
     LogQueryError,
@@ -11,6 +11,7 @@ from ax_monitor.errors import (
     SearchSyntaxError,
     SearchTimeout,
     StorageError,
+    TraceQueryError,
 )
 from ax_monitor.model import (
     Aggregation,
@@ -32,12 +33,16 @@ from ax_monitor.model import (
     Span,
     SpanEvent,
     SpanKind,
+    SpanNode,
     SpanStatus,
     SystemHealth,
     TimeSeries,
     TimeSeriesPoint,
     Trace,
+    TracePage,
+    TraceQuery,
     TraceStats,
+    TraceStatus,
     WorkflowExecution,
     WorkflowStats,
     WorkflowStatus,
@@ -46,7 +51,9 @@ from ax_monitor.model import (
 from ax_monitor.monitor import Monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
+from ax_monitor.propagation import SpanContext
 from ax_monitor.services.logger import StructuredLogger
+from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
 
 __version__ = "0.1.0"
@@ -59,6 +66,7 @@ __all__ = [
     "AlertRuleError",
     "AlertSeverity",
     "AlertStatus",
+    "DistributedTracer",
     "HealthCheck",
     "HealthStatus",
     "LogEntry",
@@ -78,8 +86,10 @@ __all__ = [
     "SearchSyntaxError",
     "SearchTimeout",
     "Span",
+    "SpanContext",
     "SpanEvent",
     "SpanKind",
+    "SpanNode",
     "SpanStatus",
     "StorageError",
     "Store",
@@ -89,11 +99,16 @@ __all__ = [
     "TimeSeries",
     "TimeSeriesPoint",
     "Trace",
+    "TracePage",
+    "TraceQuery",
+    "TraceQueryError",
     "TraceStats",
+    "TraceStatus",
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",
     "WorkflowStepExecution",
+    "carry_context",
     "current_context",
     "open",
     "search_text",

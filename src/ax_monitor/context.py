@@ -1,15 +1,22 @@
 """What records made here and now belong to.
 
 The context is a `contextvars` variable, so it follows `await`, asyncio tasks, `asyncio.to_thread`,
-and threads that are started through `contextvars.copy_context().run`.
+and threads that are started through `contextvars.copy_context().run`. A pool's threads know nothing
+of who submits the work: wrap the function in `carry_context`.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import ParamSpec, TypeVar
 
 from ax_monitor._native import RecordContext, context_var
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def current_context() -> RecordContext | None:
@@ -36,6 +43,7 @@ def use_context(
     'run-7'
     """
     outer = current_context() or RecordContext()
+    same_trace = trace_id is None or trace_id == outer.trace_id
     if span_id is None and trace_id is None:
         span_id = outer.span_id
     context = RecordContext(
@@ -44,11 +52,35 @@ def use_context(
         span_id=span_id,
         tenant_id=tenant_id if tenant_id is not None else outer.tenant_id,
         user_id=user_id if user_id is not None else outer.user_id,
+        sampled=outer.sampled if same_trace else True,
+        tracestate=outer.tracestate if same_trace else None,
     )
-    token = context_var.set(context)
+    before = context_var.get(None)
+    context_var.set(context)
     try:
         yield context
     finally:
-        # ValueError: closed in another context (an abandoned async generator), nothing to undo
-        with contextlib.suppress(ValueError):
-            context_var.reset(token)
+        # Not by token: a generator may be closed in another context than it was begun in.
+        if context_var.get(None) is context:
+            context_var.set(before)
+
+
+def carry_context(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with the context of this moment, wherever and whenever it is called.
+
+    For thread pools and callbacks, which otherwise run without it. May be called any number of
+    times, also at once.
+
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor() as pool, use_context(execution_id="run-7"):
+    ...     pool.submit(carry_context(lambda: current_context().execution_id)).result()
+    'run-7'
+    """
+    context = contextvars.copy_context()
+
+    @functools.wraps(function)
+    def carried(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A copy, because one context can't be entered twice at once.
+        return context.copy().run(function, *args, **kwargs)
+
+    return carried

@@ -7,6 +7,7 @@
     ├── LogQueryError (also ValueError)       a log query cannot be answered as it was asked
     │   ├── SearchSyntaxError                 the search text is not a valid search
     │   └── SearchTimeout                     the search is too costly for its time limit
+    ├── TraceQueryError (also ValueError)     a trace query cannot be answered as it was asked
     └── StorageError                          the database or the disk under it failed
         └── SchemaVersionError                the file was written by a newer ax-monitor
 
@@ -27,6 +28,7 @@ __all__ = [
     "SearchSyntaxError",
     "SearchTimeout",
     "StorageError",
+    "TraceQueryError",
 ]
 
 _SHOWN_AROUND = 36  # characters of a search text shown on each side of the fault: fits 80 columns
@@ -42,6 +44,10 @@ class AlertRuleError(MonitorError, ValueError):
 
 class LogQueryError(MonitorError, ValueError):
     """A log query cannot be answered as asked. The message names the argument and its value."""
+
+
+class TraceQueryError(MonitorError, ValueError):
+    """A trace query cannot be answered as asked. The message names the argument and its value."""
 
 
 class SearchSyntaxError(LogQueryError):

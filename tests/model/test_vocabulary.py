@@ -106,11 +106,12 @@ def test_severity_number_out_of_range_is_refused(number) -> None:
 
 
 def test_spec_vocabularies_are_complete() -> None:
-    """The nine vocabularies of the contract exist, with its words."""
+    """The nine vocabularies of the contract exist, and that of traces, with its words."""
     assert {vocabulary.__name__: " ".join(vocabulary) for vocabulary in VOCABULARIES} == {
         "LogLevel": "debug info warn error fatal",
         "SpanKind": "internal server client producer consumer",
         "SpanStatus": "ok error unset",
+        "TraceStatus": "open ok error interrupted",
         "AlertSeverity": "info warning error critical",
         "AlertStatus": "active acknowledged resolved",
         "Operator": "gt gte lt lte eq neq",

@@ -43,6 +43,10 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
             "completed_at": NOW_MS + 9,
             "duration": 9.5,
             "span_count": 2,
+            "name": "work",
+            "tenant_id": None,
+            "interrupted_at": None,
+            "ring": 1,
         }
     ]
     parent, child = read_rows(db, "SELECT * FROM spans ORDER BY span_id")

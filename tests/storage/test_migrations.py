@@ -111,6 +111,7 @@ def test_migrations_are_applied_one_by_one(db: str) -> None:
         for number, sql in enumerate(MIGRATIONS[:version], start=1):
             connection.execute(sql)
             connection.execute(f"PRAGMA user_version={number}")
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         migrate(connection, path)
         assert schema_version(connection) == SCHEMA_VERSION
         connection.close()

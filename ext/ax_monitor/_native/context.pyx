@@ -8,6 +8,7 @@ from cpython.object cimport PyObject
 cdef extern from "Python.h":
     object PyContextVar_New(const char *name, PyObject *default)
     int PyContextVar_Get(object var, PyObject *default, PyObject **value) except -1
+    object PyContextVar_Set(object var, object value)
     void Py_DECREF(PyObject *o)
 
 
@@ -15,7 +16,8 @@ cdef extern from "Python.h":
 cdef class RecordContext:
     """The ids that a record takes over where the call gives none. Immutable."""
 
-    def __init__(self, *, execution_id=None, trace_id=None, span_id=None, tenant_id=None, user_id=None):
+    def __init__(self, *, execution_id=None, trace_id=None, span_id=None, tenant_id=None,
+                 user_id=None, bint sampled=True, tracestate=None):
         global _in_use
         _in_use = True
         self.execution_id = execution_id
@@ -23,6 +25,8 @@ cdef class RecordContext:
         self.span_id = span_id
         self.tenant_id = tenant_id
         self.user_id = user_id
+        self.sampled = sampled
+        self.tracestate = tracestate
 
     def __repr__(self):
         return (
@@ -50,3 +54,25 @@ cdef RecordContext current_record_context():
     found = <object> value
     Py_DECREF(value)
     return found if isinstance(found, RecordContext) else None
+
+
+cdef RecordContext inner_context(RecordContext outer):
+    """A context with what `outer` (or None) says of execution, tenant, user and trace; no span."""
+    global _in_use
+    cdef RecordContext context = RecordContext.__new__(RecordContext)
+    _in_use = True
+    context.sampled = True
+    if outer is not None:
+        context.execution_id = outer.execution_id
+        context.trace_id = outer.trace_id
+        context.tenant_id = outer.tenant_id
+        context.user_id = outer.user_id
+        context.sampled = outer.sampled
+        context.tracestate = outer.tracestate
+    return context
+
+
+cdef int set_record_context(RecordContext context) except -1:
+    """Make `context` (or None) the current one. It is set back by setting what was before."""
+    PyContextVar_Set(_var, context)
+    return 0

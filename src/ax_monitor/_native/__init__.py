@@ -16,6 +16,8 @@ from ax_monitor._native.ring import (
     read_ring,
 )
 from ax_monitor._native.sampling import Sampler
+from ax_monitor._native.scope import SpanScope
+from ax_monitor._native.span import TraceChannel, TraceSettings
 
 # The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
 BATCH_EXTENSION: str = _batch.__file__
@@ -36,6 +38,9 @@ __all__ = [
     "RecordContext",
     "RecordRing",
     "Sampler",
+    "SpanScope",
+    "TraceChannel",
+    "TraceSettings",
     "context_var",
     "decode_record",
     "encode_json",

@@ -8,6 +8,8 @@ class RecordContext:
     span_id: str | None
     tenant_id: str | None
     user_id: str | None
+    sampled: bool
+    tracestate: str | None
     def __init__(
         self,
         *,
@@ -16,6 +18,8 @@ class RecordContext:
         span_id: str | None = None,
         tenant_id: str | None = None,
         user_id: str | None = None,
+        sampled: bool = True,
+        tracestate: str | None = None,
     ) -> None: ...
 
-context_var: ContextVar[RecordContext]
+context_var: ContextVar[RecordContext | None]

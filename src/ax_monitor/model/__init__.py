@@ -16,7 +16,15 @@ from ax_monitor.model.metrics import (
     TimeSeriesPoint,
     default_unit,
 )
-from ax_monitor.model.traces import Span, SpanEvent, Trace, TraceStats
+from ax_monitor.model.traces import (
+    Span,
+    SpanEvent,
+    SpanNode,
+    Trace,
+    TracePage,
+    TraceQuery,
+    TraceStats,
+)
 from ax_monitor.model.vocabulary import (
     Aggregation,
     AlertSeverity,
@@ -26,6 +34,7 @@ from ax_monitor.model.vocabulary import (
     Operator,
     SpanKind,
     SpanStatus,
+    TraceStatus,
     WorkflowStatus,
 )
 from ax_monitor.model.workflows import WorkflowExecution, WorkflowStats, WorkflowStepExecution
@@ -50,12 +59,16 @@ __all__ = [
     "Span",
     "SpanEvent",
     "SpanKind",
+    "SpanNode",
     "SpanStatus",
     "SystemHealth",
     "TimeSeries",
     "TimeSeriesPoint",
     "Trace",
+    "TracePage",
+    "TraceQuery",
     "TraceStats",
+    "TraceStatus",
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",

@@ -16,6 +16,7 @@ __all__ = [
     "Operator",
     "SpanKind",
     "SpanStatus",
+    "TraceStatus",
     "Vocabulary",
     "WorkflowStatus",
 ]
@@ -125,6 +126,18 @@ class SpanStatus(Vocabulary):
     OK = "ok"
     ERROR = "error"
     UNSET = "unset"
+
+
+class TraceStatus(Vocabulary):
+    """Where a trace stands.
+
+    `ERROR`: completed, and one of its spans failed. `INTERRUPTED`: its process ended before that.
+    """
+
+    OPEN = "open"
+    OK = "ok"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
 
 
 class AlertSeverity(Vocabulary):

@@ -398,6 +398,16 @@ class Pump:
             if count < DELETE_ROWS:
                 return total
 
+    def delete_traces(self, before_ms: int) -> int:
+        """Delete traces that ended before a time, a little at a time; how many it were."""
+        total = 0
+        more = True
+        while more:
+            with self._drain_lock:
+                gone, more = self._ready_writer().delete_traces(before_ms, DELETE_ROWS)
+            total += gone
+        return total
+
     # -- the end ----------------------------------------------------------------------------------
 
     def _stop(self) -> bool:
@@ -462,6 +472,8 @@ class Pump:
             if writer is not None:
                 try:
                     if self._clock.monotonic() < self._close_by and self.last_error is None:
+                        if not self._recorder.inherited:
+                            writer.interrupt_traces(self._ring.ring_id)
                         writer.checkpoint()
                 finally:
                     writer.close()

@@ -54,6 +54,7 @@ def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) ->
                 return
         else:
             _replay(writer, data, offsets, header["ring_id"], total)
+            writer.interrupt_traces(header["ring_id"])
             failpoint("recovery_before_remove")
         orphan.remove()
         done = True

@@ -16,12 +16,22 @@ from ax_monitor.clock import SYSTEM_CLOCK, Clock
 from ax_monitor.config import StoreOptions
 from ax_monitor.errors import StorageError
 from ax_monitor.events import Events
-from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.model import (
+    LogEntry,
+    LogLevel,
+    LogPage,
+    LogQuery,
+    Span,
+    Trace,
+    TracePage,
+    TraceQuery,
+    TraceStats,
+)
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderStats
-from ax_monitor.storage import logs
+from ax_monitor.storage import logs, traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
@@ -219,12 +229,16 @@ class Store:
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete the log entries before a time, in small transactions; how many it were."""
+        return self._writing_pump().delete_logs(before_ms)
+
+    def _writing_pump(self) -> Pump:
+        """The pump, with everything recorded before written."""
         if self._pump is None:
             raise StorageError(f"{self.path} was opened read-only: nothing can be deleted")
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         self.flush()
-        return self._pump.delete_logs(before_ms)
+        return self._pump
 
     def follow_logs(
         self, query: LogQuery, *, last: int, poll_s: float, lookback_ms: int
@@ -279,6 +293,38 @@ class Store:
                     yield entry
             since = max(since, looked_at - lookback_ms)
             shown = {seq for seq in shown if seq >= logs.first_key(since)}
+
+    # -- traces -----------------------------------------------------------------------------------
+
+    def get_trace(self, trace_id: str) -> Trace | None:
+        """The trace with its completed spans; None if there is none of this id."""
+        return self._read(lambda connection: traces.get_trace(connection, trace_id))
+
+    def get_traces_by_execution(self, execution_id: str) -> list[Trace]:
+        """The traces of an execution with their completed spans, oldest first."""
+        return self._read(
+            lambda connection: traces.get_traces_by_execution(connection, execution_id)
+        )
+
+    def find_traces(self, query: TraceQuery) -> TracePage:
+        """The traces that match, without their spans."""
+        return self._read(lambda connection: traces.find_traces(connection, query))
+
+    def trace_ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` ids of traces that begin so."""
+        return self._read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
+
+    def get_trace_stats(self) -> TraceStats:
+        """Figures over all traces. Reads whole indexes: some 10 ms for a million spans."""
+        return self._read(traces.get_trace_stats)
+
+    def open_span(self, fields: tuple[Any, ...]) -> Span:
+        """The span that an open one's fields say; see `TraceChannel.open_spans`."""
+        return traces.open_span(fields)
+
+    def delete_traces(self, before_ms: int) -> int:
+        """Delete the traces that ended before a time, with their spans; how many it were."""
+        return self._writing_pump().delete_traces(before_ms)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""

@@ -1,4 +1,4 @@
-"""The schema's versions: numbered SQL files, applied in order, each in one transaction.
+"""The schema's versions: numbered SQL files. Those that a file lacks are applied in one go.
 
 `PRAGMA user_version` is the number of the last one applied. A file from a newer version can be read
 but not written.
@@ -48,28 +48,28 @@ def migrate(connection: apsw.Connection, path: str) -> None:
     if schema_version(connection) == SCHEMA_VERSION:
         check_readable(connection, path)
         return  # without a lock: opening does not wait for whoever is writing
-    while True:
-        # The version is read inside the transaction: another process may just have migrated.
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            version = schema_version(connection)
-            if version:
-                check_readable(connection, path)
-            if version > SCHEMA_VERSION:
-                raise SchemaVersionError(version, SCHEMA_VERSION)
-            if version == SCHEMA_VERSION:
-                connection.execute("ROLLBACK")
-                return
-            if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
-                raise StorageError(f"{path} belongs to another program: pass another path")
-            connection.execute(MIGRATIONS[version])
-            connection.execute(f"PRAGMA user_version={version + 1}")
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
+    # The version is read inside the transaction: another process may just have migrated.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = schema_version(connection)
+        if version:
+            check_readable(connection, path)
+        if version > SCHEMA_VERSION:
+            raise SchemaVersionError(version, SCHEMA_VERSION)
+        if version == SCHEMA_VERSION:
+            connection.execute("ROLLBACK")
+            return
+        if version == 0 and connection.execute("SELECT 1 FROM sqlite_schema").fetchone():
+            raise StorageError(f"{path} belongs to another program: pass another path")
+        for migration in MIGRATIONS[version:]:
+            connection.execute(migration)
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def dump_schema(path: str) -> str:

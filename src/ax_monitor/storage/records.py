@@ -54,7 +54,15 @@ LOG: Final = RecordKind(
 TRACE: Final = RecordKind(
     number=2,
     table="ring_traces",
-    fields=("trace_id", "workflow_execution_id", "started_at", "completed_at", "duration"),
+    fields=(
+        "trace_id",
+        "workflow_execution_id",
+        "started_at",  # NULL: this process has not begun it, only completes it
+        "completed_at",
+        "duration",
+        "name",
+        "tenant_id",
+    ),
 )
 
 SPAN: Final = RecordKind(
@@ -71,6 +79,8 @@ SPAN: Final = RecordKind(
         "status",
         "attributes",
         "events",  # JSON: [{"timestamp": ms, "name": …, "attributes": {…}}, …]
+        "dropped_attributes",
+        "dropped_events",
     ),
 )
 
@@ -138,6 +148,14 @@ def _upsert(table: str, kind: RecordKind, columns: tuple[str, ...]) -> str:
     )
 
 
+_INSERT_TRACES: Final = (
+    "INSERT INTO traces(trace_id, workflow_execution_id, started_at, completed_at, duration, name, "
+    "tenant_id, ring) SELECT trace_id, coalesce(workflow_execution_id, ''), started_at, "
+    "completed_at, duration, name, tenant_id, "
+    "(SELECT ring FROM recorder_rings WHERE ring_id = ax_ring_id()) "
+    "FROM ring_traces WHERE started_at IS NOT NULL"
+)
+
 # What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind, or 0 for always;
 # SQL).
 WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
@@ -171,33 +189,79 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         LOG.number,
         "INSERT INTO logs_fts(rowid, message) SELECT key, message FROM ring_logs",
     ),
+    # A trace that began here. Where a part of it in another process came first, it is ours now.
     (
         TRACE.number,
-        "INSERT INTO traces(trace_id, workflow_execution_id, started_at, completed_at, duration) "
-        "SELECT trace_id, coalesce(workflow_execution_id, ''), coalesce(started_at, timestamp), "
-        "completed_at, duration FROM ring_traces WHERE true ON CONFLICT(trace_id) DO UPDATE SET "
-        "completed_at = coalesce(excluded.completed_at, completed_at), "
-        "duration = coalesce(excluded.duration, duration)",
+        f"{_INSERT_TRACES} AND tag & 1 = 0 ON CONFLICT(trace_id) DO UPDATE SET "
+        "workflow_execution_id = "
+        "coalesce(nullif(excluded.workflow_execution_id, ''), workflow_execution_id), "
+        "started_at = min(started_at, excluded.started_at), completed_at = excluded.completed_at, "
+        "duration = excluded.duration, name = coalesce(excluded.name, name), "
+        "tenant_id = coalesce(excluded.tenant_id, tenant_id), interrupted_at = NULL, "
+        "ring = excluded.ring",
+    ),
+    # The part here of a trace that began in another process (bit 0 of the tag): it ends the trace
+    # only if nobody else has it.
+    (
+        TRACE.number,
+        f"{_INSERT_TRACES} AND tag & 1 ON CONFLICT(trace_id) DO UPDATE SET "
+        "workflow_execution_id = "
+        "coalesce(nullif(workflow_execution_id, ''), excluded.workflow_execution_id), "
+        "completed_at = CASE WHEN ring = excluded.ring THEN excluded.completed_at "
+        "ELSE completed_at END, "
+        "duration = CASE WHEN ring = excluded.ring THEN excluded.duration ELSE duration END, "
+        "tenant_id = coalesce(tenant_id, excluded.tenant_id)",
+    ),
+    # Completed by a process that had not begun it.
+    (
+        TRACE.number,
+        "UPDATE traces SET completed_at = r.completed_at, "
+        "duration = coalesce(r.duration, max(0, r.completed_at - traces.started_at)), "
+        "interrupted_at = NULL "
+        "FROM ring_traces r WHERE r.started_at IS NULL AND traces.trace_id = r.trace_id "
+        "AND traces.completed_at IS NULL",
+    ),
+    # Spans of a trace that nobody here has begun: it lasts as long as they do.
+    (
+        SPAN.number,
+        "INSERT INTO traces(trace_id, workflow_execution_id, started_at) "
+        "SELECT trace_id, '', min(start_ns) / 1000000 FROM ring_spans GROUP BY trace_id "
+        "ON CONFLICT(trace_id) DO NOTHING",
+    ),
+    # Counted before they are inserted: what is there already must not count twice.
+    (
+        SPAN.number,
+        "UPDATE traces SET span_count = span_count + f.fresh, "
+        "name = coalesce(traces.name, f.name), "
+        "started_at = CASE WHEN ring IS NULL THEN min(started_at, f.first) ELSE started_at END, "
+        "completed_at = CASE WHEN ring IS NULL THEN max(coalesce(completed_at, 0), f.last) "
+        "ELSE completed_at END, "
+        "duration = CASE WHEN ring IS NULL THEN max(coalesce(completed_at, 0), f.last) "
+        "- min(started_at, f.first) ELSE duration END "
+        "FROM (SELECT r.trace_id, "
+        "count(DISTINCT r.span_id) FILTER (WHERE s.span_id IS NULL) AS fresh, "
+        "min(r.name) FILTER (WHERE r.parent_span_id IS NULL) AS name, "
+        "min(r.start_ns) / 1000000 AS first, max(r.start_ns + r.duration_ns) / 1000000 AS last "
+        "FROM ring_spans r LEFT JOIN spans s ON s.span_id = r.span_id AND s.trace_id = r.trace_id "
+        "GROUP BY r.trace_id) f WHERE f.trace_id = traces.trace_id",
     ),
     (
         SPAN.number,
         "INSERT OR REPLACE INTO spans(span_id, trace_id, parent_span_id, name, kind, started_at, "
-        "completed_at, duration, status, attributes, start_ns, duration_ns) "
+        "completed_at, duration, status, attributes, start_ns, duration_ns, dropped_attributes, "
+        "dropped_events) "
         "SELECT span_id, trace_id, parent_span_id, name, kind, start_ns / 1000000, "
         "(start_ns + duration_ns) / 1000000, duration_ns / 1e6, status, "
-        "coalesce(attributes, '{}'), start_ns, duration_ns FROM ring_spans",
+        "coalesce(attributes, '{}'), "
+        "start_ns, duration_ns, dropped_attributes, dropped_events "
+        "FROM ring_spans",
     ),
     (
         SPAN.number,
         "INSERT OR REPLACE INTO span_events(id, span_id, timestamp, name, attributes) "
         "SELECT s.id || '-' || e.key, s.span_id, e.value ->> 'timestamp', e.value ->> 'name', "
-        "e.value -> 'attributes' FROM ring_spans s, json_each(s.events) e",
-    ),
-    (
-        SPAN.number,
-        "UPDATE traces SET span_count = (SELECT count(*) FROM spans "
-        "WHERE spans.trace_id = traces.trace_id) "
-        "WHERE trace_id IN (SELECT trace_id FROM ring_spans)",
+        "e.value -> 'attributes' FROM ring_spans s, json_each(s.events) e "
+        "WHERE s.events IS NOT NULL",
     ),
     (
         SAMPLE.number,

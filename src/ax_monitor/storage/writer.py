@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import apsw
 
 from ax_monitor._native import BATCH_EXTENSION, BATCH_EXTENSION_ENTRY, BatchWriter, RecordRing
 from ax_monitor.errors import StorageError
+from ax_monitor.storage import traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
@@ -30,6 +32,9 @@ RESTART_WAIT_MS = 50
 def ring_salt(ring_id: bytes) -> int:
     """The part of a ring's id that goes into the ids of its records."""
     return int.from_bytes(ring_id[:8], "little") & 0x3FFFFFFFF
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +236,28 @@ class Writer:
         )
         if connection.total_changes() != before:  # this connection runs no triggers
             connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed + 1")
+
+    def delete_traces(self, before_ms: int, limit: int) -> tuple[int, bool]:
+        """As `storage.traces.delete_traces`, in one transaction."""
+        return self._change(lambda connection: traces.delete_traces(connection, before_ms, limit))
+
+    def interrupt_traces(self, ring_id: bytes) -> int:
+        """Mark the traces that the owner of a ring left open; how many it were."""
+        return self._change(lambda connection: traces.interrupt_traces(connection, ring_id))
+
+    def _change(self, change: Callable[[apsw.Connection], T]) -> T:
+        """Run `change` in one transaction."""
+        with storage_errors(self.path, "writing to"):
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = change(connection)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     def close(self) -> None:
         """Let go of the file. The WAL stays for the next opener."""

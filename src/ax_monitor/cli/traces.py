@@ -1,0 +1,261 @@
+"""`ax monitor traces list|show`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any, Final
+
+import click
+
+from ax_monitor.cli._options import (
+    MonitorCommand,
+    common_options,
+    key_value,
+    open_for_reading,
+    parse_moment,
+    row_limit,
+)
+from ax_monitor.cli._output import Part, Printer, counted, format_time, note, visible
+from ax_monitor.clock import SYSTEM_CLOCK
+from ax_monitor.model import Span, SpanStatus, Trace, TraceQuery, TraceStatus
+
+PIPE_WIDTH: Final = 100  # columns of a waterfall that nobody's terminal limits
+NAME_SHARE: Final = 0.4  # of the width, for the tree of names at most
+BAR_MIN: Final = 10
+DEPTH_MAX: Final = 12  # indentation ends here; the tree goes on
+_DURATION_WIDTH: Final = 9
+
+_STYLES: Final = {
+    TraceStatus.OPEN: "yellow",
+    TraceStatus.OK: "green",
+    TraceStatus.ERROR: "bold red",
+    TraceStatus.INTERRUPTED: "bold magenta",
+}
+
+
+@click.group("traces")
+def command() -> None:
+    """Find traces, and show where their time went."""
+
+
+def _status(text: str) -> TraceStatus:
+    try:
+        return TraceStatus.parse(text.lower())
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(TraceStatus)}") from None
+
+
+@command.command("list", cls=MonitorCommand)
+@click.option("--name", metavar="NAME", help="Only of this name (of the trace or its root span).")
+@click.option(
+    "--status", type=_status, metavar="STATUS", help="Only these: open, ok, error, interrupted."
+)
+@click.option("--execution", "workflow_execution_id", metavar="ID", help="Only of this execution.")
+@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option(
+    "--slower", "min_duration_ms", type=float, metavar="MS", help="Only those that took so long."
+)
+@click.option(
+    "--attr",
+    type=key_value,
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only those with a span of this attribute; may be repeated.",
+)
+@click.option("--since", metavar="TIME", help="Begun not earlier: 30m, 7d, or 2026-01-31T08:00.")
+@click.option("--until", metavar="TIME", help="Begun not later; as --since.")
+@click.option(
+    "--limit",
+    type=row_limit,
+    metavar="N",
+    default="20",
+    show_default=True,
+    help='The newest N traces, or "all".',
+)
+@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@common_options
+def list_(
+    attr: tuple[tuple[str, Any], ...],
+    since: str | None,
+    until: str | None,
+    utc: bool,
+    db: str | None,
+    as_json: bool,
+    debug: bool,
+    **filters: Any,
+) -> None:
+    """List traces, the newest first."""
+    now_ms = SYSTEM_CLOCK.time_ms()
+    query = TraceQuery(
+        attributes=dict(attr) or None,
+        start_time=None
+        if since is None
+        else parse_moment(since, now_ms=now_ms, utc=utc, option="--since"),
+        end_time=None
+        if until is None
+        else parse_moment(until, now_ms=now_ms, utc=utc, option="--until"),
+        **filters,
+    )
+    printer = Printer()
+    with open_for_reading(db) as store:
+        traces = store.find_traces(query)
+    if as_json:
+        for trace in traces:
+            printer.json(trace.to_dict())
+    elif traces:
+        printer.table(_row(trace, utc=utc) for trace in traces)
+    elif printer.is_terminal:
+        note("no traces match")
+
+
+def _row(trace: Trace, *, utc: bool) -> list[Part]:
+    return [
+        (format_time(trace.started_at, utc=utc), "dim"),
+        (trace.status.value, _STYLES[trace.status]),
+        format_duration(trace.duration).rjust(_DURATION_WIDTH),
+        (counted(trace.span_count, "span").rjust(9), "dim"),
+        (trace.trace_id, "blue"),
+        (trace.workflow_execution_id, "cyan"),
+        trace.name or "",
+    ]
+
+
+@command.command("show", cls=MonitorCommand)
+@click.argument("trace_id", metavar="ID")
+@click.option("--events", is_flag=True, help="Show the events of spans.")
+@click.option("--attributes", is_flag=True, help="Show the attributes of spans.")
+@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@common_options
+def show(
+    trace_id: str,
+    events: bool,
+    attributes: bool,
+    utc: bool,
+    db: str | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Show a trace as a waterfall: its spans as a tree, and when each of them ran.
+
+    ID is the trace's, or its beginning if only one trace begins so. Spans on the critical path,
+    those that determined how long the trace took, have a full bar (█); the others a light one (░).
+    """
+    printer = Printer()
+    with open_for_reading(db) as store:
+        trace = store.get_trace(trace_id)
+        if trace is None:
+            found = store.trace_ids_with_prefix(trace_id, 2)
+            if len(found) == 2:
+                raise click.ClickException(f"more than one trace begins with {trace_id!r}")
+            trace = store.get_trace(found[0]) if found else None
+    if trace is None:
+        raise click.ClickException(f"no trace {trace_id!r}")
+    if as_json:
+        printer.json(trace.to_dict())
+        return
+    width = shutil.get_terminal_size().columns if printer.is_terminal else PIPE_WIDTH
+    for line in waterfall(trace, width, events=events, attributes=attributes, utc=utc):
+        printer.line(*line)
+
+
+def waterfall(
+    trace: Trace,
+    width: int,
+    *,
+    events: bool = False,
+    attributes: bool = False,
+    utc: bool = False,
+) -> list[list[Part]]:
+    """The trace as lines of at most `width` columns, each a list of parts with their styles."""
+    lines: list[list[Part]] = [_heading(trace, utc=utc)]
+    roots = trace.tree()
+    rows = [(depth, node) for root in roots for depth, node in root.walk()]
+    if not rows:
+        return [_cut(line, width) for line in lines]
+    begin = min(span.begins_ns for span in trace.spans)
+    end = max(begin + 1, *(span.ends_ns or span.begins_ns for span in trace.spans))
+    critical = {id(span) for span in trace.critical_path()}
+    names = [_indent(depth) + visible(node.span.name) for depth, node in rows]
+    name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
+    bar_width = width - name_width - _DURATION_WIDTH - 3
+    for name, (depth, node) in zip(names, rows, strict=True):
+        span = node.span
+        style = "bold red" if span.status is SpanStatus.ERROR else ""
+        line: list[Part] = [(_fit(name, name_width), style), " "]
+        line.append((format_duration(span.duration).rjust(_DURATION_WIDTH), "dim"))
+        if bar_width >= BAR_MIN:
+            full = id(span) in critical
+            line += [" ", (_bar(span, begin, end, bar_width, full=full), style or "cyan")]
+        lines.append(line)
+        margin = _indent(depth + 1)
+        if attributes:
+            lines += [[(f"{margin}{k} = {v!r}", "dim")] for k, v in span.attributes.items()]
+        if events:
+            lines += [[(margin + text, "yellow")] for text in _event_texts(span)]
+    return [_cut(line, width) for line in lines]
+
+
+def _heading(trace: Trace, *, utc: bool) -> list[Part]:
+    return [
+        (trace.name or "trace", "bold"),
+        " ",
+        (trace.status.value, _STYLES[trace.status]),
+        f" {format_duration(trace.duration)} ",
+        (f"{counted(trace.span_count, 'span')} {format_time(trace.started_at, utc=utc)} ", "dim"),
+        (trace.trace_id, "blue"),
+        (f" {trace.workflow_execution_id}", "cyan"),
+    ]
+
+
+def _event_texts(span: Span) -> list[str]:
+    texts = []
+    for event in span.events:
+        message = (event.attributes or {}).get("exception.message")
+        offset = event.timestamp - span.started_at
+        texts.append(f"+{offset} ms {event.name}" + (f": {message}" if message else ""))
+    return texts
+
+
+def _indent(depth: int) -> str:
+    return "  " * min(depth, DEPTH_MAX)
+
+
+def _fit(text: str, width: int) -> str:
+    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+
+
+def _cut(line: list[Part], width: int) -> list[Part]:
+    """The line's first `width` columns; texts are made visible first, which may widen them."""
+    result: list[Part] = []
+    for part in line:
+        text, style = part if isinstance(part, tuple) else (part, "")
+        text = visible(text)
+        result.append((text[:width], style))
+        width -= len(text)
+        if width <= 0:
+            break
+    return result
+
+
+def _bar(span: Span, begin: int, end: int, width: int, *, full: bool) -> str:
+    """When the span ran: at least one character; an open span runs to the end of the line."""
+    scale = width / (end - begin)
+    first = min(width - 1, int((span.begins_ns - begin) * scale))
+    ends = end if span.ends_ns is None else span.ends_ns
+    last = max(first + 1, min(width, round((ends - begin) * scale)))
+    return (" " * first + ("█" if full else "░") * (last - first)).ljust(width)
+
+
+def format_duration(duration_ms: float | None) -> str:
+    """A duration in the unit that suits it; "-" if there is none yet.
+
+    >>> format_duration(0.0123), format_duration(12.34), format_duration(75_000)
+    ('12.3 µs', '12.3 ms', '75.0 s')
+    """
+    if duration_ms is None:
+        return "-"
+    if duration_ms < 1:
+        return f"{duration_ms * 1000:.1f} µs"
+    if duration_ms < 1000:
+        return f"{duration_ms:.1f} ms"
+    return f"{duration_ms / 1000:,.1f} s"
