@@ -269,11 +269,11 @@ class StructuredLogger(LogChannel):
         )
 
     def cleanup(self, retention_days: float = 30) -> int:
-        """Delete entries older than so many days; how many it were. In small transactions."""
+        """Delete entries at least so many days old; how many it were. In small transactions."""
         if not 0 <= retention_days < float("inf"):
             raise ValueError(f"retention_days must be at least 0, got {retention_days!r}")
-        before = self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
-        return self._store.delete_logs(before)
+        newest = self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
+        return self._store.delete_logs(newest + 1)
 
     # -- events ---------------------------------------------------------------------------------
 
