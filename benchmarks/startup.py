@@ -36,6 +36,7 @@ while os.path.getsize(path + "-wal") < 64_000_000:
         logger.info(texts[i % 50_000], payload.SOURCE, execution_id=f"run-{i // 100}", metadata=payload.METADATA)
     store.flush()
 blocker = apsw.Connection(path)
+blocker.set_busy_timeout(5000)
 blocker.execute("BEGIN IMMEDIATE")
 n = 0
 while store.recorder.ring.free_segments > 1:
