@@ -1,7 +1,7 @@
 """`python -m benchmarks`: measure everything and write the table of docs/performance.md.
 
-python -m benchmarks                 all of it: about 15 minutes
-python -m benchmarks --quick         without the 10M records: about 5 minutes
+python -m benchmarks                 all of it: about four minutes
+python -m benchmarks --quick         without the 10M records: about two minutes
 python -m benchmarks log_call drain  these parts only; nothing is written
 """
 
