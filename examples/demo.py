@@ -275,6 +275,7 @@ def main() -> None:
 
         # Without the web fonts that rich would have the picture load
         plain_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
+        plain_format = re.sub(r"<!--.*?-->", "", plain_format)
         console.save_svg(sys.argv[2], title="make demo", code_format=plain_format)
 
 

@@ -14,6 +14,7 @@ import ax_monitor
 settings.register_profile(
     "default",
     deadline=None,
+    derandomize="CI" in os.environ,  # a landing is not to depend on luck; people's runs explore
     max_examples=int(os.environ.get("AX_MONITOR_TEST_EXAMPLES", "100")),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

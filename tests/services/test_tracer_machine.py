@@ -80,7 +80,7 @@ class Tracing(RuleBasedStateMachine):
     def start_span(
         self, data: st.DataObject, given_attributes: dict[str, Any], other_thread: bool
     ) -> None:
-        trace_id = data.draw(st.sampled_from(sorted(self.traces)))
+        trace_id = data.draw(st.sampled_from(list(self.traces)))
         parent = data.draw(st.sampled_from([None, *self.traces[trace_id]]))
         name = f"span {next(self.numbers)}"
         made: list[str] = []
@@ -131,7 +131,7 @@ class Tracing(RuleBasedStateMachine):
     @precondition(lambda self: self.traces)
     @rule(data=st.data())
     def complete_trace(self, data: st.DataObject) -> None:
-        trace_id = data.draw(st.sampled_from(sorted(self.traces)))
+        trace_id = data.draw(st.sampled_from(list(self.traces)))
         self.tracer.complete_trace(trace_id)
         self.completed.add(trace_id)
 
