@@ -7,7 +7,7 @@ it into those first (`ax_monitor.pipeline.plain`), outside the critical part.
 
 from cpython.mem cimport PyMem_Free
 from cpython.object cimport PyObject
-from libc.math cimport isfinite, rint
+from libc.math cimport copysign, isfinite, rint
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.string cimport strlen
@@ -301,7 +301,7 @@ cdef void _json_float(Encoder *out, double value) noexcept:
 
 cdef inline int str_sign(double value) noexcept nogil:
     """1 for -0.0, else 0 (of the two zeros)."""
-    return 1 if 1.0 / value < 0 else 0
+    return 1 if copysign(1.0, value) < 0 else 0
 
 
 cdef void _json_value(Encoder *out, PyObject *value, int depth) noexcept:
