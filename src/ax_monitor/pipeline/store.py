@@ -55,7 +55,7 @@ class Store:
 
     Lifecycle: `close()`, or a `with` block. Without either, the interpreter's exit does it.
     Thread-safety: any thread.
-    Cost: about 17 MiB of disk for the ring while it is open, one thread, two file descriptors more
+    Cost: about 17 MiB of disk for the ring while it is open, one thread, four file descriptors more
     than the database's.
 
     >>> import os, tempfile
