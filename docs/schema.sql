@@ -26,8 +26,6 @@ CREATE TABLE log_contexts (
   trace_id TEXT
 );
 
-CREATE TABLE sqlite_sequence(name,seq);
-
 CREATE INDEX log_contexts_execution ON log_contexts(execution_id) WHERE execution_id IS NOT NULL;
 
 CREATE INDEX log_contexts_trace ON log_contexts(trace_id) WHERE trace_id IS NOT NULL;

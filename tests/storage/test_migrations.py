@@ -14,7 +14,13 @@ import pytest
 import ax_monitor
 from ax_monitor import SchemaVersionError, StorageError, Store, StructuredLogger
 from ax_monitor.storage.connection import APPLICATION_ID, open_writer
-from ax_monitor.storage.migrations import MIGRATIONS, SCHEMA_VERSION, migrate, schema_version
+from ax_monitor.storage.migrations import (
+    MIGRATIONS,
+    SCHEMA_VERSION,
+    dump_schema,
+    migrate,
+    schema_version,
+)
 
 TABLES = {
     "alert_rules",
@@ -248,3 +254,16 @@ def test_s9_paths_that_cannot_be_used_are_explained(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         Store(tmp_path / "none.db", read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_schema_file_and_the_migrations_give_the_same_database(db: str, tmp_path: Path) -> None:
+    """docs/schema.sql is what the migrations make (`make docs` writes it), and is valid SQL."""
+    Store(db).close()
+    text = (Path(__file__).parents[2] / "docs" / "schema.sql").read_text(encoding="utf-8")
+    assert text.endswith(dump_schema(db))
+    assert text.startswith(f"-- Version {SCHEMA_VERSION},")
+    other = str(tmp_path / "from-file.db")
+    connection = apsw.Connection(other)
+    connection.execute(text)
+    connection.close()
+    assert dump_schema(other) == dump_schema(db)

@@ -78,7 +78,7 @@ def dump_schema(path: str) -> str:
         connection = open_reader(path)
         rows = connection.execute(
             "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT GLOB 'logs_fts_*' "
-            "ORDER BY rowid"
+            "AND name NOT GLOB 'sqlite_*' ORDER BY rowid"
         ).fetchall()
         connection.close()
     return "".join(f"{sql};\n\n" for (sql,) in rows)
