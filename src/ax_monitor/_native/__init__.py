@@ -18,6 +18,7 @@ from ax_monitor._native.ring import (
 )
 from ax_monitor._native.sampling import Sampler
 from ax_monitor._native.scope import SpanScope
+from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
 
 # The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
@@ -39,6 +40,7 @@ __all__ = [
     "MetricChannel",
     "MetricSeries",
     "MetricSettings",
+    "QuantileSketch",
     "RecordContext",
     "RecordRing",
     "Sampler",
