@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,6 +15,7 @@ from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
     error_from_code,
+    load_extension,
     open_writer,
     storage_errors,
     translate,
@@ -80,11 +80,7 @@ class Writer:
 
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
-        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
-        try:
-            connection.load_extension(os.path.abspath(BATCH_EXTENSION), BATCH_EXTENSION_ENTRY)
-        finally:
-            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+        load_extension(connection, BATCH_EXTENSION, BATCH_EXTENSION_ENTRY)
         batch = BatchWriter(connection.sqlite3_pointer(), KINDS, WRITE_BATCH)
         batch.persist_wal()
         return batch
