@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
@@ -96,6 +96,12 @@ def snapshot(connection: Connection) -> Iterator[None]:
     finally:
         if connection.in_transaction:  # an error may have ended it
             connection.execute("ROLLBACK")
+
+
+def one_row(connection: Connection, sql: str, values: Any = ()) -> tuple[Any, ...]:
+    """The row of a query that has exactly one."""
+    (row,) = connection.execute(sql, values).fetchall()
+    return row
 
 
 @contextlib.contextmanager

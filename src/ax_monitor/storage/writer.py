@@ -21,8 +21,10 @@ from ax_monitor.storage.connection import (
     translate,
 )
 from ax_monitor.storage.logs import first_key
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.migrations import migrate
 from ax_monitor.storage.records import KINDS, WRITE_BATCH
+from ax_monitor.storage.sealing import Sealer
 
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
@@ -67,6 +69,7 @@ class Writer:
     ) -> None:
         self.path = path
         self._strict = strict
+        self._sealer = Sealer()
         with storage_errors(path, "opening"):
             self._connection = open_writer(path, strict=strict, vfs=vfs, wait_ms=wait_ms)
         try:
@@ -240,6 +243,19 @@ class Writer:
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
         return self._change(lambda connection: traces.interrupt_traces(connection, ring_id))
+
+    def seal_samples(self, now_ms: int) -> bool:
+        """Seal some chunks that are due, in one transaction; whether there is more at once.
+
+        Costs a few microseconds where there is nothing to do.
+        """
+        with storage_errors(self.path, "reading"):
+            due = self._sealer.due(self._connection, now_ms)
+        return due and self._change(self._sealer.step)
+
+    def delete_samples(self, deletion: Deletion) -> bool:
+        """Go on with a deletion, in one transaction; whether there is more."""
+        return self._change(deletion.step)
 
     def _change(self, change: Callable[[apsw.Connection], T]) -> T:
         """Run `change` in one transaction."""
