@@ -33,7 +33,7 @@ BATCHES: Final = (
 _WITH: Final = f"WITH RECURSIVE ids(series) AS (SELECT value FROM json_each(:ids)), {BATCHES}"
 _ROWS: Final = (
     "ids i CROSS JOIN metric_rows r INDEXED BY metric_rows_series "
-    "ON r.series = i.series AND r.timestamp BETWEEN :start AND :end"
+    "ON r.series = i.series AND r.timestamp BETWEEN :start AND :end AND typeof(r.value) = 'real'"
 )
 _ROW_MINUTE: Final = f"ax_floor_div(r.timestamp, {MINUTE_MS})"
 _ROW_BLOCK: Final = f"ax_block(r.timestamp - {MINUTE_MS} * {_ROW_MINUTE}, r.value)"
