@@ -69,7 +69,7 @@ cdef void window_init(WindowData *w, int64_t window_ms, bint quantiles) noexcept
     """An empty window of 1 to TIME_MAX_MS milliseconds; it takes no memory yet."""
     cdef int64_t n = min(window_ms, <int64_t> PANES_MAX)
     memset(w, 0, sizeof(WindowData))
-    while n >= PANES_MIN and window_ms % n:
+    while n > PANES_MIN and window_ms % n:
         n -= 1
     if window_ms % n == 0:
         w.pane_ms = window_ms // n
@@ -224,8 +224,11 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
             return -1
         _drop(w, w.first, oldest - 1)
         w.first = max(w.first, oldest)
-        w.future += _drop(w, clock + w.ahead + 1, w.last)
-        w.last = min(w.last, clock + w.ahead)
+        if w.last > clock + w.ahead:
+            w.future += _drop(w, clock + w.ahead + 1, w.last)
+            w.last = clock + w.ahead
+            while w.last >= w.first and not w.panes[w.last & w.mask].count:
+                w.last -= 1
     if w.first > w.last:
         w.first = pane
         w.last = pane - 1
