@@ -142,8 +142,8 @@ def test_usual_windows_are_cut_evenly(window_ms: int, panes: int) -> None:
 
 @given(lengths, st.lists(st.integers(0, 2**20), min_size=1, max_size=60), st.integers(0, 10**7))
 def test_the_edge(window_ms: int, ages: list[int], offset: int) -> None:
-    """A window holds nothing that is as old as it is long, misses less than a pane of what is younger
-    (two, if it cannot be cut evenly), and nothing at all at the last millisecond of a pane."""
+    """A window holds nothing that is as old as it is long, misses less than a pane of what is
+    younger (two, if it cannot be cut evenly), and nothing at the last millisecond of a pane."""
     window = Window(window_ms)
     t = NOW + offset
     window.advance(t)
@@ -258,8 +258,8 @@ def test_a_sample_from_a_wrong_clock_does_not_empty_the_window() -> None:
 
 
 def test_t1_the_clock_jumps_back() -> None:
-    """An hour back: what lies in the future does not count, new samples do at once; a jump there and
-    back loses nothing."""
+    """An hour back: what lies in the future does not count, new samples do at once; a jump there
+    and back loses nothing."""
     window = Window(60_000, quantiles=True)
     window.advance(NOW)
     for second in range(60):
@@ -322,7 +322,7 @@ def test_sums_are_within_one_unit_in_the_last_place(many: list[float], step: int
 
 
 def test_sums_do_not_drift() -> None:
-    """After a day of panes with enormous values among small ones, the sum is that of what is left."""
+    """After a day of panes with enormous values among small ones, the sum is that of the rest."""
     window = Window(60_000)
     t = NOW
     for i in range(86_400):
