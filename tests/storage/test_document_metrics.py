@@ -118,7 +118,9 @@ def test_the_documents_queries_see_our_samples(book: SampleBook) -> None:
     )
     expected = book.select("cpu", NOW, NOW + HOUR)
     assert counted == [[len(expected) + 1]]
-    assert newest == [[NOW + 90_000, 90_000.0], [NOW + 90_000, 90_000.5]] + [
+    assert newest == [
+        [NOW + 90_000, 90_000.0],
+        [NOW + 90_000, 90_000.5],
         [NOW + 80_000, 80_000.0],
         [NOW + 70_000, 70_000.0],
     ]
@@ -132,7 +134,7 @@ def test_the_documents_queries_see_our_samples(book: SampleBook) -> None:
 
 
 def test_doubles_come_through_bit_for_bit(book: SampleBook) -> None:
-    """Subnormal numbers, both zeros, the greatest, and whatever else; from chunks and from blocks."""
+    """Subnormal numbers, both zeros, the greatest, and any other; from chunks and blocks."""
     chosen = [0.0, -0.0, 5e-324, -5e-324, 2.225073858507201e-308, 2.2250738585072014e-308, 0.1]
     chosen += [1e308, GREATEST, -GREATEST, 1.0, -1.0, 1 / 3, 2.0**52 + 0.5, 2.0**53 - 1, 1e-300]
     source = random.Random(20)

@@ -97,7 +97,7 @@ steps = st.one_of(
 def test_a_follower_knows_everything(
     book: SampleBook, played: list[Any], ids: set[int], since_ms: int, wide: bool
 ) -> None:
-    """Whatever arrives, is sealed, or is changed by others in between, nothing is missed or doubled."""
+    """Whatever arrives, is sealed or changed by others in between, nothing is missed or doubled."""
     start_anew(book)
     # So many ids that all chunks are read instead of those of each series.
     follower = Follower(book, {*ids, *range(100, 200)} if wide else ids, since_ms)
@@ -228,16 +228,16 @@ def test_files_from_before_there_were_series(db: str) -> None:
         assert store.count_logs() == 0
         assert store.get_trace_stats().total_traces == 0
         for query in (
-            lambda: store.find_series(),
+            store.find_series,
             lambda: store.metric_aggregation("m", 0, 9),
             lambda: store.metric_time_series("m", 0, 9, 1000, "avg"),
             lambda: store.metric_values("m", 0, 9),
-            lambda: store.count_samples(),
-            lambda: store.list_metric_types(),
+            store.count_samples,
+            store.list_metric_types,
             lambda: list(store.metric_history([1], 0, 9)),
             lambda: store.metric_feed(None, [1]),
         ):
-            with pytest.raises(StorageError, match="schema version 2.*open it for writing once"):
+            with pytest.raises(StorageError, match=r"schema version 2.*open it for writing once"):
                 query()
     with Store(db) as store:
         assert store.metric_values("m", 0, 9)[1].tolist() == [1.5, 2.0]
