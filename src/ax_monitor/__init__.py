@@ -53,6 +53,7 @@ from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
 from ax_monitor.services.logger import StructuredLogger
+from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
 
@@ -76,6 +77,7 @@ __all__ = [
     "LogQueryError",
     "MetricAggregation",
     "MetricType",
+    "MetricsCollector",
     "Monitor",
     "MonitorError",
     "Operator",
