@@ -84,7 +84,11 @@ def test_gaps_are_not_joined() -> None:
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.integers(-10, HOUR + 10), values), max_size=30), min_size=1, max_size=8),
+    st.lists(
+        st.lists(st.tuples(st.integers(-10, HOUR + 10), values), max_size=30),
+        min_size=1,
+        max_size=len(MARKS),
+    ),
     st.integers(4, 120),
     st.integers(1, 20),
     st.sampled_from(["ms", "bytes", "percent", "count", None, "evil \x1b[31m"]),
@@ -214,6 +218,8 @@ def test_steps() -> None:
         (1.5, None, "1.50"),
         (1e300, "count", "1e+300"),
         (2, "USD", "2 USD"),
+        (200_000, "bytes/s", "200 kB/s"),
+        (12.5, "/s", "12.5/s"),
         (2, "evil\x1b[31m and long", "2 evil\\x1b[31m"),
     ],
 )

@@ -6,6 +6,7 @@ lines have a mark each, one a column, and a legend, so that they are told apart 
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -238,7 +239,7 @@ def _stretches(
     points: Sequence[tuple[float, float]],
 ) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
     """Pairs of points to join; one that is far from its neighbours is joined with itself."""
-    pairs = list(zip(points, points[1:], strict=False))
+    pairs = list(itertools.pairwise(points))
     usual = statistics.median([b[0] - a[0] for a, b in pairs]) if pairs else 0.0
     for point in points:
         yield point, point

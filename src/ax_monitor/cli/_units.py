@@ -44,6 +44,9 @@ def scale_of(largest: float, unit: str | None) -> Scale:
     (Scale(size=1000.0, suffix=' s'), Scale(size=0.001, suffix=' ms'), Scale(size=1, suffix=' %'))
     """
     largest = abs(largest)
+    if unit is not None and unit.endswith("/s"):
+        base = scale_of(largest, unit.removesuffix("/s"))
+        return Scale(base.size, base.suffix + "/s")
     if unit in _MS_PER_UNIT:
         ms = _MS_PER_UNIT[unit]
         found = next(scale for least, scale in _TIME if largest * ms >= least) if largest else _MS

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
@@ -16,7 +18,7 @@ from ax_monitor.cli._options import (
     open_for_reading,
     parse_moment,
 )
-from ax_monitor.cli._output import Part, Printer, counted, format_time, note
+from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note
 from ax_monitor.cli._units import format_value
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model import Aggregation, MetricAggregation
@@ -245,41 +247,41 @@ def _list(
     *,
     utc: bool,
 ) -> None:
-    found: dict[str, tuple[set[str | None], int]] = {}
+    units: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter()
     for series in store.find_series(tenant_id=tenant_id):
-        units, count = found.get(series.metric_type, (set(), 0))
-        found[series.metric_type] = (units | {series.unit}, count + 1)
+        counts[series.metric_type] += 1
+        units.setdefault(series.metric_type, set()).update(filter(None, [series.unit]))
     rows: list[list[Part]] = []
-    for metric_type in sorted(found):
-        units, count = found[metric_type]
-        names = sorted(filter(None, units))
+    for metric_type in sorted(counts):
         samples, last_ms = _presence(store, metric_type, start_ms, end_ms, tenant_id)
+        found = {
+            "metric_type": metric_type,
+            "units": sorted(units[metric_type]),
+            "series": counts[metric_type],
+            "samples": samples,
+            "last_minute": last_ms,
+        }
         if form == "json":
-            printer.json(
-                {
-                    "metric_type": metric_type,
-                    "units": names,
-                    "series": count,
-                    "samples": samples,
-                    "last_minute": last_ms,
-                }
-            )
-        last = "-" if last_ms is None else _to_the_minute(last_ms, utc=utc)
-        rows.append(
-            [
-                (metric_type, "cyan"),
-                (", ".join(names) or "-", "dim"),
-                f"{count:,}",
-                f"{samples:,}",
-                last,
-            ]
-        )
-    if form == "json":
-        return
+            printer.json(found)
+        else:
+            rows.append(_list_row(found, utc=utc))
     if rows:
-        _table(printer, ["METRIC", "UNIT", "SERIES", "SAMPLES", "LAST"], rows, right=(2, 3))
-    elif printer.is_terminal:
+        heading = ["METRIC", "UNIT", "SERIES", "SAMPLES", "LAST MINUTE"]
+        _table(printer, heading, rows, right=(2, 3))
+    elif printer.is_terminal and not counts:
         note("no metrics")
+
+
+def _list_row(found: dict[str, Any], *, utc: bool) -> list[Part]:
+    last_ms = found["last_minute"]
+    return [
+        (found["metric_type"], "cyan"),
+        (", ".join(found["units"]) or "-", "dim"),
+        f"{found['series']:,}",
+        f"{found['samples']:,}",
+        "-" if last_ms is None else _without_ms(format_time(last_ms, utc=utc)),
+    ]
 
 
 def _presence(
@@ -307,9 +309,8 @@ def _presence(
     return samples, last_ms
 
 
-def _to_the_minute(timestamp_ms: int, *, utc: bool) -> str:
-    text = format_time(timestamp_ms, utc=utc)
-    return text if text.startswith("@") else text.removesuffix("Z")[: -len(":00.000")] + "Z" * utc
+def _without_ms(time: str) -> str:
+    return re.sub(r"\.\d{3}", "", time)
 
 
 # -- figures --------------------------------------------------------------------------------------
@@ -369,9 +370,8 @@ def _cells(values: MetricAggregation, unit: str | None) -> list[Part]:
 
 
 def _heading(selection: Selection, shown: str, *, utc: bool) -> list[Part]:
-    start = format_time(selection.start_ms, utc=utc)
-    end = format_time(selection.end_ms, utc=utc)
-    return [(selection.metric_type, "bold"), shown, (f"  {start} – {end}", "dim")]
+    start = _without_ms(format_time(selection.start_ms, utc=utc))
+    return [(selection.metric_type, "bold"), shown, (f"  since {start}", "dim")]
 
 
 def _say_nothing_found(printer: Printer, selection: Selection) -> None:
@@ -419,7 +419,7 @@ def _chart(
         _say_nothing_found(printer, selection)
         return
     shown = f"  {aggregation} per {format_value(interval_ms, 'ms')}"
-    printer.line(*_heading(selection, shown, utc=utc))
+    printer.line(*cut(_heading(selection, shown, utc=utc), width))
     for line in draw(
         lines,
         start_ms=selection.start_ms // interval_ms * interval_ms,
