@@ -24,6 +24,7 @@ from ax_monitor.events import Events
 from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 LINGER_MS: Final = 20  # pause between two batches under load
@@ -419,6 +420,17 @@ class Pump:
                 gone, more = self._ready_writer().delete_traces(before_ms, DELETE_ROWS)
             total += gone
         return total
+
+    def delete_samples(self, before_ms: int) -> int:
+        """Delete samples before a time, a little at a time; how many it were."""
+        deletion = Deletion(before_ms, self._clock.time_ms())
+        more = True
+        while more:
+            with self._drain_lock:
+                if self._recorder.closed:
+                    break
+                more = self._ready_writer().delete_samples(deletion)
+        return deletion.deleted
 
     # -- the end ----------------------------------------------------------------------------------
 
