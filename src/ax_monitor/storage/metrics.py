@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
@@ -54,7 +55,8 @@ _COUNT: Final = (
 )
 
 
-class Totals(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Totals:
     """Count, sum, smallest and greatest; the encoded sketch, None if not asked for, or damaged."""
 
     count: int
