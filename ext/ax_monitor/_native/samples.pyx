@@ -693,7 +693,7 @@ cdef void _sum_sketch(SketchSum *sum, sqlite3_value *value) noexcept nogil:
     cdef Py_ssize_t n_bytes
     cdef const char *data = _blob(value, &n_bytes)
     cdef int rc
-    if data == NULL:
+    if (<value_type_t> _api[R_VALUE_TYPE])(value) == SQLITE_NULL:
         return
     rc = sketch_merge_encoded(&sum.sketch, data, <size_t> n_bytes)
     if rc == -1:
