@@ -32,7 +32,11 @@ def decode(block: bytes) -> list[tuple[int, float]]:
     """The block as `samples.pxd` describes it."""
     n = len(block) // 10
     return list(
-        zip(struct.unpack_from(f"<{n}H", block), struct.unpack_from(f"<{n}d", block, 2 * n))
+        zip(
+            struct.unpack_from(f"<{n}H", block),
+            struct.unpack_from(f"<{n}d", block, 2 * n),
+            strict=True,
+        )
     )
 
 

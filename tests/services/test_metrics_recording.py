@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ def metrics(store: Store) -> MetricsCollector:
 
 
 @pytest.fixture
-def heard(store: Store) -> Iterator[dict[str, list[Any]]]:
+def heard(store: Store) -> dict[str, list[Any]]:
     """The payloads of every event of a collector, by name."""
     found: dict[str, list[Any]] = {}
     for name in ("metric.recorded", "metric.rejected"):
         store.events.on(name, found.setdefault(name, []).append)
-    yield found
+    return found
 
 
 def series_rows(store: Store) -> list[dict[str, Any]]:
