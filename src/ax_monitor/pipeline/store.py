@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
 from ax_monitor import config
 from ax_monitor._native import keep_forever
@@ -43,6 +44,16 @@ from ax_monitor.storage.writer import Writer
 
 BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
 T = TypeVar("T")
+
+
+class AttachedService(Protocol):
+    """A service with a thread of its own."""
+
+    def store_closes(self) -> None:
+        """The store closes now, or the interpreter exits: end the thread."""
+
+    def after_fork_in_child(self) -> None:
+        """The thread stayed with the parent. Only swap pointers."""
 
 
 class Store:
@@ -105,6 +116,7 @@ class Store:
         self._recorder: Recorder | None = None
         self._pump: Pump | None = None
         self._log_drops: Callable[[dict[str, int]], None] = lambda dropped: None
+        self._services: WeakSet[AttachedService] = WeakSet()
         if read_only:
             with self._readers.connection():
                 pass
@@ -326,6 +338,24 @@ class Store:
         """Delete the traces that ended before a time, with their spans; how many it were."""
         return self._writing_pump().delete_traces(before_ms)
 
+    # -- the rest ---------------------------------------------------------------------------------
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` on a connection that sees everything recorded here before."""
+        return self._read(query)
+
+    def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` in one write transaction. It has to be short.
+
+        Raises:
+            StorageError: the store is read-only or closed, or the database can't be written.
+        """
+        if self._pump is None:
+            raise StorageError(f"{self.path} was opened read-only: nothing can be changed")
+        if self.closed:
+            raise StorageError(f"{self.path} has been closed")
+        return self._pump.change(change)
+
     def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""
         if self._pump is not None:
@@ -344,6 +374,7 @@ class Store:
         if self.closed:
             return
         self.closed = True
+        self._stop_services()
         try:
             if self._pump is not None:
                 self._pump.close()
@@ -352,6 +383,14 @@ class Store:
             _open_stores.discard(self)
             self.events.close()
             self._readers.close()
+
+    def attach(self, service: AttachedService) -> None:
+        """Tell a service when the store closes, and when it finds itself in a forked child."""
+        self._services.add(service)
+
+    def _stop_services(self) -> None:
+        for service in list(self._services):
+            service.store_closes()
 
     def __enter__(self) -> Store:
         return self
@@ -364,6 +403,7 @@ class Store:
         return f"<Store {self.path!r} ({state})>"
 
     def _at_exit(self) -> None:
+        self._stop_services()
         if self._pump is not None and self._pump.drain_at_exit():
             self.events.flush(1.0)
 
@@ -372,6 +412,8 @@ class Store:
         for connection in self._readers.forget():
             keep_forever(connection)
         self.events.after_fork_in_child()
+        for service in list(self._services):
+            service.after_fork_in_child()
         if self._pump is not None and self._recorder is not None:
             keep_forever(self._pump.after_fork_in_child())
             self._recorder.after_fork_in_child()

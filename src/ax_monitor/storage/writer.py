@@ -239,14 +239,14 @@ class Writer:
 
     def delete_traces(self, before_ms: int, limit: int) -> tuple[int, bool]:
         """As `storage.traces.delete_traces`, in one transaction."""
-        return self._change(lambda connection: traces.delete_traces(connection, before_ms, limit))
+        return self.change(lambda connection: traces.delete_traces(connection, before_ms, limit))
 
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
-        return self._change(lambda connection: traces.interrupt_traces(connection, ring_id))
+        return self.change(lambda connection: traces.interrupt_traces(connection, ring_id))
 
-    def _change(self, change: Callable[[apsw.Connection], T]) -> T:
-        """Run `change` in one transaction."""
+    def change(self, change: Callable[[apsw.Connection], T]) -> T:
+        """Run `change` in one transaction. It has to be short: no batch is written meanwhile."""
         with storage_errors(self.path, "writing to"):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
