@@ -6,8 +6,8 @@ from typing import Any
 
 import apsw
 
-from ax_monitor._native import RecordRing
-from ax_monitor.storage.records import EXECUTION, LOG, SAMPLE, SPAN, STEP, TRACE, RecordKind
+from ax_monitor._native import MetricSeries, MetricSettings, RecordRing
+from ax_monitor.storage.records import EXECUTION, LOG, SERIES, SPAN, STEP, TRACE, RecordKind
 from ax_monitor.storage.writer import Writer
 
 NOW_MS = 1_700_000_000_000
@@ -25,6 +25,31 @@ def append(ring: RecordRing, kind: RecordKind, time_ms: int = NOW_MS, /, **field
 
 def log(ring: RecordRing, message: str, time_ms: int = NOW_MS, **fields: Any) -> int:
     return append(ring, LOG, time_ms, **{"message": message, "source": "s", **fields})
+
+
+def series_of(
+    ring: RecordRing, number: int, name: str, unit: str | None = None, labels: Any = None
+) -> MetricSeries:
+    """A series whose samples go into the ring, its definition first."""
+
+    def define(series: MetricSeries) -> bool:
+        append(ring, SERIES, series=number, metric_type=name, unit=unit, labels=labels)
+        return True
+
+    def never(*args: object) -> Any:
+        raise AssertionError(args)
+
+    settings = MetricSettings(resolve=never, define=define, publish=never, reject=never)
+    return MetricSeries(
+        ring,
+        settings,
+        series=number,
+        metric_type=name,
+        unit=unit,
+        labels=labels or {},
+        labels_json="",
+        tenant_id=None,
+    )
 
 
 def write(writer: Writer, ring: RecordRing) -> int:
@@ -73,7 +98,7 @@ def append_one_of_each(ring: RecordRing) -> None:
     at = {"start_ns": NOW_MS * 1_000_000 + 5, "duration_ns": 1_999_999}
     append(ring, SPAN, span_id="s1", attributes={"k": "v"}, events=EVENTS, **span, **at)
     append(ring, SPAN, span_id="s2", parent_span_id="s1", **span, **at)
-    append(ring, SAMPLE, metric_type="cpu", unit="percent", labels={"h": "a"}, value=0.25)
+    series_of(ring, 7, "cpu", unit="percent", labels={"h": "a"}).record_at(0.25, NOW_MS)
     started = {"workflow_id": "w", "workflow_name": "W", "status": "running", "started_at": NOW_MS}
     append(ring, EXECUTION, execution_id="run", steps_total=3, metadata={"m": 1}, **started)
     step = {"execution_id": "run", "step_key": "k", "step_name": "K", "retry_count": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -58,7 +59,8 @@ def test_emitting_without_listeners_makes_nothing(events: Events) -> None:
 def test_listens_follows_on_and_off(events: Events) -> None:
     """`on` returns the listener, `off` removes one registration, changes are announced."""
     changes: list[bool] = []
-    events.subscribe_changes(lambda: changes.append(events.listens("tick")))
+    service = _Service(events, changes)
+    events.subscribe_changes(service.changed)
     listener = events.on("tick", print)
     events.on("tick", print)
     assert listener is print
@@ -67,6 +69,24 @@ def test_listens_follows_on_and_off(events: Events) -> None:
     assert events.off("tick", print)
     assert not events.off("tick", print)
     assert changes == [True, True, True, False]
+
+
+def test_a_service_that_is_gone_is_told_no_more(events: Events) -> None:
+    """Wanting to know of listeners does not keep a service alive."""
+    changes: list[bool] = []
+    events.subscribe_changes(_Service(events, changes).changed)
+    gc.collect()
+    events.on("tick", print)
+    assert changes == []
+
+
+class _Service:
+    def __init__(self, events: Events, changes: list[bool]) -> None:
+        self.events = events
+        self.changes = changes
+
+    def changed(self) -> None:
+        self.changes.append(self.events.listens("tick"))
 
 
 def test_a_listener_must_be_callable(events: Events) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,7 +29,7 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: dict[str, tuple[Listener, ...]] = {}
-        self._on_change: list[Callable[[], None]] = []
+        self._on_change: list[weakref.WeakMethod[Callable[[], None]]] = []
         self.dropped = 0
         self.listener_errors = 0
         self._reset()
@@ -59,12 +60,15 @@ class Events:
         return True
 
     def subscribe_changes(self, changed: Callable[[], None]) -> None:
-        """Call `changed()` whenever a listener comes or goes."""
-        self._on_change.append(changed)
+        """Call the bound method `changed` whenever a listener comes or goes, as long as its object
+        lives."""
+        self._on_change.append(weakref.WeakMethod(changed))
 
     def _changed(self) -> None:
-        for changed in self._on_change:
-            changed()
+        self._on_change = [reference for reference in self._on_change if reference() is not None]
+        for reference in self._on_change:
+            if (changed := reference()) is not None:
+                changed()
 
     def listens(self, name: str) -> bool:
         """Is anybody listening to this event?"""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ax_monitor import StorageError
 from ax_monitor._native import TIME_KEY_SHIFT, BatchWriter, read_ring
-from ax_monitor.storage.records import LOG, SAMPLE, RecordKind
+from ax_monitor.storage.records import LOG, SPAN, RecordKind
 from ax_monitor.storage.writer import Writer
 from tests.batches import (
     NOW_MS,
@@ -217,9 +217,9 @@ def test_a_crash_image_is_written_like_the_ring(db: str, tmp_path: Path, writer:
     write(writer, ring)
     other = str(tmp_path / "other.db")
     copy = Writer(other)
-    assert copy.write_bytes(data, offsets, header["ring_id"], ring.salt) == 11
+    assert copy.write_bytes(data, offsets, header["ring_id"], ring.salt) == 12
     copy.close()
-    for table in ("logs", "spans", "span_events", "traces", "performance_metrics"):
+    for table in ("logs", "spans", "span_events", "traces", "metric_series", "metric_chunks"):
         assert read_rows(other, f"SELECT * FROM {table}") == read_rows(db, f"SELECT * FROM {table}")
 
 
@@ -259,7 +259,8 @@ def test_writing_leaves_the_interpreter_to_others(db: str, writer: Writer) -> No
         "traces",
         "spans",
         "span_events",
-        "performance_metrics",
+        "metric_series",
+        "metric_chunks",
         "workflow_executions_monitor",
         "workflow_step_executions",
     ],
@@ -278,11 +279,11 @@ def test_a_failing_statement_leaves_nothing_behind(db: str, writer: Writer, tabl
     with pytest.raises(StorageError, match=f"no such table: (main.)?{table}"):
         writer.write_claim(ring)
     assert {**row_counts(db), table: before[table]} == before
-    assert writer.last_seq(ring.ring_id) == 11
+    assert writer.last_seq(ring.ring_id) == 12
     other.execute(sql)
-    assert writer.write_claim(ring) == 11
+    assert writer.write_claim(ring) == 12
     other.close()
-    assert writer.last_seq(ring.ring_id) == 22
+    assert writer.last_seq(ring.ring_id) == 24
     assert row_counts(db)["log_records"] == 2
     assert (
         row_counts(db)["log_contexts"] == 2
@@ -294,7 +295,7 @@ def test_d9_a_refused_record_takes_its_batch_along_and_says_why(db: str, writer:
     """A record that breaks a constraint fails the batch as such; without it the rest is written."""
     ring, _buffer = new_ring(3)
     log(ring, "before")
-    poison = append(ring, SAMPLE, metric_type="cpu", value=None)
+    poison = append(ring, SPAN, span_id="s", trace_id="t", start_ns=1, duration_ns=1)
     log(ring, "after")
     assert ring.claim()
     with pytest.raises(StorageError, match="NOT NULL") as failure:

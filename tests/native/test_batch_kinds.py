@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import apsw
 
 import ax_monitor
-from ax_monitor._native import record_id
 from ax_monitor.storage.records import EXECUTION, LOG, SPAN
 from ax_monitor.storage.writer import Writer
 from tests.batches import (
@@ -27,7 +27,7 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
     """One batch writes logs, traces, spans with events, samples, executions and steps."""
     ring, _buffer = new_ring(3)
     append_one_of_each(ring)
-    assert write(writer, ring) == 11
+    assert write(writer, ring) == 12
     (log,) = read_rows(db, "SELECT * FROM logs")
     assert (log["message"], log["metadata"], log["stack_trace"]) == (
         "a log line",
@@ -64,16 +64,18 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
         ("s1", NOW_MS + 1, "second"),
     ]
     assert [e["attributes"] for e in events] == ['{"n":1}', None]
-    (sample,) = read_rows(db, "SELECT * FROM performance_metrics")
-    assert sample == {
-        "id": record_id(NOW_MS, 5, ring.salt),
-        "timestamp": NOW_MS,
-        "metric_type": "cpu",
-        "value": 0.25,
-        "unit": "percent",
-        "labels": '{"h":"a"}',
-        "tenant_id": None,
-    }
+    assert read_rows(db, "SELECT series, metric_type, unit, labels FROM metric_series") == [
+        {"series": 7, "metric_type": "cpu", "unit": "percent", "labels": '{"h":"a"}'}
+    ]
+    minute, offset = divmod(NOW_MS, 60_000)
+    assert read_rows(db, "SELECT * FROM metric_chunks") == [
+        {
+            "batch": 1,
+            "series": 7,
+            "minute": minute,
+            "samples": struct.pack("<Hd", offset, 0.25),
+        }
+    ]
 
 
 def test_changes_of_an_execution_apply_in_the_order_made(db: str, writer: Writer) -> None:

@@ -7,7 +7,8 @@ one connection:
     <name>          key, ref, ring_seq, timestamp, timestamp_ns, tag, id, <fields of the kind>
     <name>_groups   ref, <the leading fields that form the kind's group>
 
-whose rows are the records of the batch that is loaded; the texts point straight into the ring.
+whose rows are the records of the batch that is loaded; the texts point straight into the ring. Records
+of samples are one table only, whose rows are their chunks: `<name>` has series, minute, samples.
 What is done with them is said in SQL, which the storage layer hands in: `write()` runs its
 statements between BEGIN IMMEDIATE and COMMIT in one go, with the GIL released.
 
@@ -31,6 +32,7 @@ from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 from posix.stat cimport fstat, struct_stat
 
+from ax_monitor._native.chunks cimport ChunkTable, chunk_block, chunks_build, chunks_free
 from ax_monitor._native.ids cimport UUID_TEXT_BYTES, hex16_read, uuid7_write
 from ax_monitor._native.record cimport (
     FIELD_FLOAT,
@@ -38,9 +40,12 @@ from ax_monitor._native.record cimport (
     FIELD_LENGTH_MASK,
     FIELD_TEXT,
     FIELD_TYPE_SHIFT,
+    KIND_SAMPLES,
     RECORD_MAX_FIELDS,
     RecordHeader,
     fields_offset,
+    record_count,
+    record_last_seq,
 )
 from ax_monitor._native.ring cimport RecordRing, fork_generation
 from ax_monitor._native.sqlite_api cimport *
@@ -66,8 +71,16 @@ cdef enum:
     C_TAG = 5
     C_ID = 6
     N_FIXED = 7
+    C_SERIES = 0                    # the columns of chunks
+    C_MINUTE = 1
+    C_SAMPLES = 2
     STATIC_MUTEX_FIRST = 2          # SQLITE_MUTEX_STATIC_MAIN
     N_STATIC_MUTEXES = 12           # up to SQLITE_MUTEX_STATIC_VFS3
+
+cdef enum RowSource:                # what the rows of a table are
+    RECORDS = 0
+    GROUPS = 1
+    CHUNKS = 2
 
 TIME_KEY_SHIFT = KEY_SHIFT
 
@@ -87,6 +100,7 @@ cdef struct KindTable:
     uint32_t hex_fields     # bit i: field i is 16 hex digits, delivered as a 64-bit integer
     char *declare_records   # CREATE TABLE text for sqlite3_declare_vtab
     char *declare_groups
+    ChunkTable chunks       # of kind SAMPLES: its rows
     const char **records    # the batch, n of them
     int64_t *keys
     int64_t *refs
@@ -115,7 +129,7 @@ cdef struct BatchState:
 cdef struct Table:                      # extends sqlite3_vtab
     sqlite3_vtab base
     KindTable *kind
-    bint groups
+    RowSource source
 
 cdef struct Cursor:                     # extends sqlite3_vtab_cursor
     sqlite3_vtab_cursor base
@@ -205,6 +219,7 @@ cdef void _clear(BatchState *state) noexcept nogil:
     for i in range(MAX_KINDS):
         state.kinds[i].n = 0
         state.kinds[i].n_fresh = 0
+        state.kinds[i].chunks.n = 0
     state.n_records = 0
     state.last_seq = 0
 
@@ -214,9 +229,9 @@ cdef int _add(BatchState *state, const char *record) noexcept nogil:
     cdef const RecordHeader *header = <const RecordHeader *> record
     cdef KindTable *table = &state.kinds[header.kind & (MAX_KINDS - 1)]
     cdef int64_t capacity
-    state.n_records += 1
-    if header.seq > state.last_seq:
-        state.last_seq = header.seq
+    state.n_records += record_count(header)
+    if record_last_seq(header) > state.last_seq:
+        state.last_seq = record_last_seq(header)
     if table.state == NULL:
         return SQLITE_OK
     if table.n == table.capacity:
@@ -380,6 +395,8 @@ cdef void _sql_prepare(sqlite3_context *ctx, int n, sqlite3_value **args) noexce
     cdef KindTable *table = &state.kinds[value(args[0]) & (MAX_KINDS - 1)]
     cdef int rc = SQLITE_OK
     table.n_fresh = 0
+    if table.kind == KIND_SAMPLES and chunks_build(&table.chunks, table.records, table.n):
+        rc = SQLITE_NOMEM
     if table.time_key:
         rc = _assign_keys(table, value(args[1]))
     if rc == SQLITE_OK and table.n_grouped:
@@ -395,29 +412,30 @@ cdef void _sql_prepare(sqlite3_context *ctx, int n, sqlite3_value **args) noexce
 
 # -- the tables ------------------------------------------------------------------------------------
 
-cdef int _connect(sqlite3 *db, KindTable *kind, bint groups, sqlite3_vtab **out) noexcept nogil:
+cdef int _connect(sqlite3 *db, KindTable *kind, RowSource source, sqlite3_vtab **out) noexcept nogil:
     cdef Table *table
     cdef int rc = (<declare_vtab_t> _api[R_DECLARE_VTAB])(
-        db, kind.declare_groups if groups else kind.declare_records)
+        db, kind.declare_groups if source == GROUPS else kind.declare_records)
     if rc != SQLITE_OK:
         return rc
     table = <Table *> calloc(1, sizeof(Table))
     if table == NULL:
         return SQLITE_NOMEM
     table.kind = kind
-    table.groups = groups
+    table.source = source
     out[0] = &table.base
     return SQLITE_OK
 
 
 cdef int _connect_records(sqlite3 *db, void *aux, int argc, const char *const *argv,
                           sqlite3_vtab **out, char **error) noexcept nogil:
-    return _connect(db, <KindTable *> aux, False, out)
+    cdef KindTable *kind = <KindTable *> aux
+    return _connect(db, kind, CHUNKS if kind.kind == KIND_SAMPLES else RECORDS, out)
 
 
 cdef int _connect_groups(sqlite3 *db, void *aux, int argc, const char *const *argv,
                          sqlite3_vtab **out, char **error) noexcept nogil:
-    return _connect(db, <KindTable *> aux, True, out)
+    return _connect(db, <KindTable *> aux, GROUPS, out)
 
 
 cdef int _disconnect(sqlite3_vtab *table) noexcept nogil:
@@ -445,14 +463,16 @@ cdef int _close(sqlite3_vtab_cursor *cursor) noexcept nogil:
 
 
 cdef inline int64_t _row_count(Table *table) noexcept nogil:
-    return table.kind.n_fresh if table.groups else table.kind.n
+    if table.source == CHUNKS:
+        return table.kind.chunks.n
+    return table.kind.n_fresh if table.source == GROUPS else table.kind.n
 
 
 cdef void _enter_row(Cursor *cursor) noexcept nogil:
     cdef Table *table = <Table *> cursor.base.pVtab
     cdef int64_t i = cursor.row
-    if i < _row_count(table):
-        cursor.record = table.kind.records[table.kind.fresh[i] if table.groups else i]
+    if i < _row_count(table) and table.source != CHUNKS:
+        cursor.record = table.kind.records[table.kind.fresh[i] if table.source == GROUPS else i]
         cursor.field = 0
         cursor.at = _payload(cursor.record)
 
@@ -486,7 +506,9 @@ cdef int _column(sqlite3_vtab_cursor *base, sqlite3_context *ctx, int column) no
     cdef const RecordHeader *header = <const RecordHeader *> cursor.record
     cdef result_int64_t result_int64 = <result_int64_t> _api[R_RESULT_INT64]
     cdef char[UUID_TEXT_BYTES] text
-    if table.groups:
+    if table.source == CHUNKS:
+        _chunk_column(&kind.chunks, cursor.row, ctx, column)
+    elif table.source == GROUPS:
         if column == 0:
             result_int64(ctx, kind.refs[kind.fresh[cursor.row]])
         else:
@@ -509,6 +531,18 @@ cdef int _column(sqlite3_vtab_cursor *base, sqlite3_context *ctx, int column) no
         uuid7_write(text, _milliseconds(cursor.record), header.seq, kind.state.salt)
         (<result_bytes_t> _api[R_RESULT_TEXT])(ctx, text, UUID_TEXT_BYTES, <void *> <intptr_t> -1)
     return SQLITE_OK
+
+
+cdef void _chunk_column(ChunkTable *chunks, int64_t row, sqlite3_context *ctx, int column) noexcept nogil:
+    cdef const char *block
+    cdef Py_ssize_t n
+    if column == C_SERIES:
+        (<result_int64_t> _api[R_RESULT_INT64])(ctx, chunks.chunks[row].series)
+    elif column == C_MINUTE:
+        (<result_int64_t> _api[R_RESULT_INT64])(ctx, chunks.chunks[row].minute)
+    else:
+        block = chunk_block(chunks, row, &n)
+        (<result_bytes_t> _api[R_RESULT_BLOB])(ctx, block, <int> n, NULL)
 
 
 cdef void _field(Cursor *cursor, sqlite3_context *ctx, int i, uint32_t hex_fields) noexcept nogil:
@@ -661,8 +695,9 @@ cdef class BatchWriter:
                 if field in kind.hex_fields:
                     table.hex_fields |= 1U << <int> i
             columns = ", ".join(kind.fields)
-            table.declare_records = self._text(
-                f"CREATE TABLE x(key, ref, ring_seq, timestamp, timestamp_ns, tag, id, {columns})")
+            if kind.number != KIND_SAMPLES:
+                columns = f"key, ref, ring_seq, timestamp, timestamp_ns, tag, id, {columns}"
+            table.declare_records = self._text(f"CREATE TABLE x({columns})")
             if kind.occupied_sql is not None:
                 table.time_key = True
                 table.occupied_sql = self._text(kind.occupied_sql)
@@ -810,6 +845,7 @@ cdef class BatchWriter:
             free(table.keys)
             free(table.refs)
             free(table.fresh)
+            chunks_free(&table.chunks)
             if table.groups != NULL:
                 _forget_groups(table)
                 free(table.groups)

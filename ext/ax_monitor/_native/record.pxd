@@ -8,6 +8,10 @@ Layout, little-endian, always a multiple of 8 bytes and 8-byte aligned in the ri
 
 A field is NULL, UTF-8 text, a signed 64-bit integer or a double. What the fields of a kind mean is
 not known here: `storage/records.py` names them.
+
+A record of kind SAMPLES has no fields; its payload is an array of `Sample`, which grows as long as
+the record is the newest of its ring. Every sample has a sequence number of its own: `seq` is that of
+the first.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -19,6 +23,9 @@ cdef enum:
     ID_MAX_BYTES = 4096                 # the same for ids and names
     FIELD_TYPE_SHIFT = 28
     FIELD_LENGTH_MASK = 0x0FFFFFFF
+
+cdef enum:
+    KIND_SAMPLES = 8                    # the one kind whose records every kernel has to tell apart
 
 cdef enum FieldType:
     FIELD_NULL = 0
@@ -35,6 +42,24 @@ cdef struct RecordHeader:
     uint8_t tag             # small number of the kind's own (a log's severity number)
     uint16_t n_fields
     uint32_t nonce          # the ring's: bytes of an older payload can't pass for a record
+
+
+cdef struct Sample:
+    int64_t series          # 62 bits of a hash, see storage/records.py
+    int64_t timestamp_ms    # since the Unix epoch
+    double value
+
+
+cdef inline uint32_t record_count(const RecordHeader *record) noexcept nogil:
+    """How many things were recorded by it: the samples of a record of samples, else one."""
+    if record.kind != KIND_SAMPLES:
+        return 1
+    return (record.length - sizeof(RecordHeader)) // sizeof(Sample)
+
+
+cdef inline uint64_t record_last_seq(const RecordHeader *record) noexcept nogil:
+    """The sequence number of the last thing in it."""
+    return record.seq + record_count(record) - 1
 
 
 cdef inline uint32_t align8(uint32_t n) noexcept nogil:

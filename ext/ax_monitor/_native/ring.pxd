@@ -32,6 +32,8 @@ cdef class RecordRing:
     cdef char *_at                      # where the next record goes; its length word is 0
     cdef char *_limit                   # end of the segment being written
     cdef RecordHeader *_last            # newest record of this segment, its checksum still to come
+    cdef RecordHeader *_growing         # the same, if it is of samples and may grow; else NULL
+    cdef char *_growing_limit           # it takes no sample that would begin behind this
     cdef object _buffer                 # what keeps the mapping alive
     cdef Py_buffer _view
     cdef uint32_t _segment_bytes
@@ -69,6 +71,8 @@ cdef class RecordRing:
     cdef void publish(self, Encoder *out, RecordHeader *record, uint8_t kind, uint8_t tag,
                       int64_t timestamp_ns, uint32_t n_fields, bint urgent) noexcept
     cdef int after_publish(self) except -1
+    cdef bint append_sample(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
+    cdef bint _begin_samples(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
     cdef void _start_segment(self, uint32_t index) noexcept
     cdef bint _next_segment(self, bint priority) noexcept
     cdef bint _drop_oldest(self) noexcept

@@ -9,6 +9,9 @@ Appending: begin() hands out the place behind the last record; the caller encode
 publish() completes the record and stores its length word last; wipe() takes it back. Until then the
 length word is 0, so a record that was never finished is never seen, neither by the pump nor after a
 crash. Between begin() and publish() no Python code runs and the GIL is not released.
+
+Samples of metrics share a record: append_sample() writes behind the newest record, if that is one of
+samples, and stores its new length last. The claim ends it.
 """
 
 cimport cython
@@ -40,13 +43,17 @@ from ax_monitor._native.record cimport (
     FIELD_NULL,
     FIELD_TEXT,
     FIELD_TYPE_SHIFT,
+    KIND_SAMPLES,
     RECORD_MAX_BYTES,
     RECORD_MAX_FIELDS,
     TEXT_MAX_BYTES,
     RecordHeader,
+    Sample,
     align8,
     fields_offset,
     record_checksum,
+    record_count,
+    record_last_seq,
 )
 
 cdef extern from "poll.h" nogil:
@@ -74,6 +81,7 @@ cdef enum:
     NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
     SHARED_BYTES = RECORD_MAX_BYTES - 4096  # for all fields of a record together, cut marks included
+    SAMPLES_MAX_BYTES = 4096        # of a record of samples: its checksum is made in one go, by somebody's call
 
 cdef struct RingHeader:
     char[8] magic
@@ -219,6 +227,7 @@ cdef class RecordRing:
             self._base = NULL
             self._at = NULL
             self._limit = NULL
+            self._growing = NULL
             self._claimed = False
             self._wake_seq = UINT64_MAX
             PyBuffer_Release(&self._view)
@@ -228,6 +237,7 @@ cdef class RecordRing:
         """Take no more records, while what is here is drained: from now on `on_full` is asked."""
         self._shut = True
         self._limit = self._at
+        self._growing = NULL
 
     @property
     def attached(self) -> bool:
@@ -236,12 +246,14 @@ cdef class RecordRing:
     def set_synchronous(self, bint value):
         """When true, `on_full(-1, False)` is called after every append (used while exiting)."""
         self.synchronous = value
+        self._growing = NULL
         self._wake_seq = 0 if value else UINT64_MAX
 
     cdef void _start_segment(self, uint32_t index) noexcept:
         self._writing.index = index
         self._writing.read = 0
         self._last = NULL
+        self._growing = NULL
         self._writing.read_seq = self.seq + 1
         self._at = self._base + <size_t> index * self._segment_bytes
         self._limit = self._at + (0 if self._shut else self._segment_bytes)
@@ -291,6 +303,7 @@ cdef class RecordRing:
         record.checksum = CHECKSUM_PENDING
         self._sum_last()
         self._last = record
+        self._growing = NULL
         self._at = <char *> record + length
         if self._limit - self._at >= 8:
             (<uint32_t *> self._at)[0] = 0          # the next record is not there yet
@@ -315,6 +328,47 @@ cdef class RecordRing:
         if self.synchronous:
             self._on_full(-1, False)
         return 0
+
+    cdef bint append_sample(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1:
+        """Append one sample of a metric. False if it was dropped (and counted)."""
+        cdef char *at = self._at
+        cdef Sample *sample = <Sample *> at
+        if self._growing == NULL or at > self._growing_limit or self._fork_generation != _generation:
+            return self._begin_samples(series, timestamp_ms, value, policy)
+        (<uint32_t *> (at + sizeof(Sample)))[0] = 0     # the next record is not there yet
+        sample.series = series
+        sample.timestamp_ms = timestamp_ms
+        sample.value = value
+        self._at = at + sizeof(Sample)
+        self.seq += 1
+        ax_store_release32(&self._growing.length, <uint32_t> (self._at - <char *> self._growing))
+        if self.seq >= self._wake_seq:
+            self._wake()
+        return True
+
+    cdef bint _begin_samples(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1:
+        """The same, with a record of its own that may grow."""
+        cdef Encoder out
+        cdef RecordHeader *record
+        cdef Sample *sample
+        while True:
+            record = self.begin(&out, 0, False)
+            if record != NULL and out.end - out.at >= <Py_ssize_t> sizeof(Sample):
+                break
+            if not self.make_room(policy, False):
+                return False
+        sample = <Sample *> out.at
+        sample.series = series
+        sample.timestamp_ms = timestamp_ms
+        sample.value = value
+        out.at += sizeof(Sample)
+        self.publish(&out, record, KIND_SAMPLES, 0, 0, 0, False)      # every sample has its own time
+        if self.synchronous:
+            self.after_publish()
+        elif self._last == record:
+            self._growing = record
+            self._growing_limit = min(self._limit - 8, <char *> record + SAMPLES_MAX_BYTES) - sizeof(Sample)
+        return True
 
     cdef int make_room(self, int policy, bint priority) except -1:
         """A fresh segment to write, 1; or 0: the record is to be dropped (it is counted)."""
@@ -484,6 +538,7 @@ cdef class RecordRing:
             return False
         if self._claimed:
             raise RuntimeError("the last claim is still open")
+        self._growing = NULL
         self._n_claim = 0
         for i in range(n_sealed):
             base = self._base + <size_t> self._sealed[i].index * self._segment_bytes
@@ -518,7 +573,7 @@ cdef class RecordRing:
         return self._claim_seq
 
     def claimed_record(self, uint64_t seq) -> bytes:
-        """The bytes of one record of the claim."""
+        """The bytes of the record of the claim that holds what was recorded as number `seq`."""
         cdef uint32_t i
         cdef const char *at
         cdef const RecordHeader *record
@@ -526,7 +581,7 @@ cdef class RecordRing:
             at = self._claim[i].begin
             while at < self._claim[i].end:
                 record = <const RecordHeader *> at
-                if record.seq == seq:
+                if record.seq <= seq <= record_last_seq(record):
                     return at[:record.length]
                 at += record.length
         raise LookupError(f"record {seq} is not part of the claim")
@@ -616,6 +671,8 @@ cdef tuple _decode(const unsigned char[::1] data, size_t offset):
     cdef int64_t number
     cdef double real
     cdef list fields = []
+    if record.kind == KIND_SAMPLES:
+        fields.extend(_decode_samples(record))
     for i in range(record.n_fields):
         kind = table[i] >> FIELD_TYPE_SHIFT
         n = table[i] & FIELD_LENGTH_MASK
@@ -633,6 +690,16 @@ cdef tuple _decode(const unsigned char[::1] data, size_t offset):
     return record.kind, record.tag, record.seq, record.timestamp_ns, tuple(fields)
 
 
+cdef list _decode_samples(const RecordHeader *record):
+    """Series, timestamp and value of each."""
+    cdef const Sample *sample = <const Sample *> (<const char *> record + sizeof(RecordHeader))
+    cdef list found = []
+    for _ in range(record_count(record)):
+        found.append((sample.series, sample.timestamp_ms, sample.value))
+        sample += 1
+    return found
+
+
 cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noexcept nogil:
     """The length of a valid record at `at`, 0 if there is none."""
     cdef const RecordHeader *record = <const RecordHeader *> at
@@ -644,6 +711,9 @@ cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noe
     if record.length < sizeof(RecordHeader) or record.length & 7 or record.length > RECORD_MAX_BYTES:
         return 0
     if record.n_fields > RECORD_MAX_FIELDS or not 1 <= record.kind <= 15 or record.nonce != nonce:
+        return 0
+    if record.kind == KIND_SAMPLES and (
+            record.n_fields or (record.length - sizeof(RecordHeader)) % sizeof(Sample)):
         return 0
     payload = fields_offset(record.n_fields)
     if payload > record.length:
@@ -710,9 +780,13 @@ def read_ring(bytes data not None) -> tuple:
                     damaged += 1
                 hole = False
                 in_order = True
-                newest = record.seq
+                newest = record_last_seq(record)
                 found.append((record.seq, at - base))
                 at += length
+                # The newest samples have no checksum yet. What is behind them is perhaps half of the
+                # next one: the process died before it had grown the record by it.
+                if record.kind == KIND_SAMPLES and record.checksum == CHECKSUM_PENDING:
+                    in_order = False
                 continue
             # Hop. Length 0 is the end, or a hole. See _start_segment() for how a segment begins
             # that is about to be written anew.
@@ -728,7 +802,10 @@ def read_ring(bytes data not None) -> tuple:
 
 
 def decode_record(const unsigned char[::1] data, size_t offset=0) -> tuple:
-    """`(kind, tag, seq, timestamp_ns, fields)` of the valid record at `offset`."""
+    """`(kind, tag, seq, timestamp_ns, fields)` of the valid record at `offset`.
+
+    The "fields" of a record of samples are its samples: (series, timestamp in ms, value) each.
+    """
     cdef const RecordHeader *record
     cdef size_t size = data.shape[0]
     if offset < size and size - offset >= sizeof(RecordHeader):

@@ -6,6 +6,7 @@ from ax_monitor._native.context import RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
 from ax_monitor._native.log import LogChannel, LogSettings
+from ax_monitor._native.metric import MetricChannel, MetricSeries, MetricSettings
 from ax_monitor._native.redact import COLON_WORDS, SENSITIVE_WORDS, is_sensitive, is_sensitive_key
 from ax_monitor._native.ring import (
     RING_HEADER_BYTES,
@@ -35,6 +36,9 @@ __all__ = [
     "BatchWriter",
     "LogChannel",
     "LogSettings",
+    "MetricChannel",
+    "MetricSeries",
+    "MetricSettings",
     "RecordContext",
     "RecordRing",
     "Sampler",

@@ -30,6 +30,11 @@ from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 LINGER_MS: Final = 20  # pause between two batches under load
 BACKLOG_BYTES: Final = 2 * 1024 * 1024  # no pause while so much waits
 BATCH_SEGMENTS: Final = 2  # a batch at most: its space comes back within some 30 ms
+# Samples are small, and cheaper the more of a series are in one chunk: larger batches, less often.
+SAMPLE_BYTES: Final = 40  # mostly samples wait, if what waits is smaller than this on average
+SAMPLES_LINGER_MS: Final = 250
+SAMPLES_BACKLOG: Final = 250_000  # a third of the default ring
+SAMPLES_SEGMENTS: Final = 8
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
@@ -160,7 +165,10 @@ class Pump:
             return
         if self._ring.seq > self._ring.released_seq:
             # Records came in while the last batch was written: let a batch gather.
-            self._wait(LINGER_MS / 1000)
+            if not self._mostly_samples():
+                self._wait(LINGER_MS / 1000)
+            elif self._ring.arm(SAMPLES_BACKLOG):
+                self._wait(SAMPLES_LINGER_MS / 1000)
             if self._is_urgent():
                 return
         if self._ring.arm(self.buffer_size):
@@ -169,6 +177,10 @@ class Pump:
             if self._unsynced:
                 due = min(due, self._last_sync + SYNC_S)
             self._wait(min(max(0.0, due - now), ADOPT_S))
+
+    def _mostly_samples(self) -> bool:
+        waiting = self._ring.seq - self._ring.released_seq
+        return self._ring.pending_bytes < SAMPLE_BYTES * waiting
 
     def _is_urgent(self) -> bool:
         return self._flushing > 0 or self._stopping
@@ -218,9 +230,9 @@ class Pump:
         return self._writer
 
     def _write_pending(self, writer: Writer) -> bool:
-        """One batch: everything appended so far, up to BATCH_SEGMENTS. False if that is nothing."""
+        """One batch: everything appended so far, up to some segments. False if that is nothing."""
         self._last_drain = self._clock.monotonic()
-        if not self._ring.claim(BATCH_SEGMENTS):
+        if not self._ring.claim(SAMPLES_SEGMENTS if self._mostly_samples() else BATCH_SEGMENTS):
             return False
         try:
             sync = self._last_drain >= self._last_sync + SYNC_S

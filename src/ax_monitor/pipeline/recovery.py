@@ -73,15 +73,15 @@ def _replay(
         chunk = fresh[start : start + CHUNK_RECORDS]
 
         def write(low: int, high: int, chunk: list[int] = chunk) -> int:
-            return writer.write_bytes(data, chunk[low:high], ring_id, salt)
+            written = writer.write_bytes(data, chunk[low:high], ring_id, salt)
+            total.records += written
+            return written
 
         def reject(index: int, error: str, chunk: list[int] = chunk) -> None:
             record = data[chunk[index] : chunk[index] + _length(data, chunk[index])]
             writer.reject(ring_id, _seq(data, chunk[index]), record, error)
 
-        rejected = write_around_poison(write, reject, 0, len(chunk))
-        total.rejected += rejected
-        total.records += len(chunk) - rejected
+        total.rejected += write_around_poison(write, reject, 0, len(chunk))
         failpoint("recovery_after_chunk")
 
 

@@ -9,13 +9,11 @@ from typing import Any, Final
 
 from ax_monitor._native import LogChannel, LogSettings
 from ax_monitor.errors import LogQueryError
-from ax_monitor.events import Listener
 from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
-from ax_monitor.pipeline.defaults import resolve_store
-from ax_monitor.pipeline.recorder import DROP_NEWEST, OVERFLOW_POLICIES
+from ax_monitor.pipeline.recorder import DROP_NEWEST
+from ax_monitor.pipeline.service import Service, check_positive, overflow_policy
 from ax_monitor.pipeline.store import Store
 
-MS_PER_DAY: Final = 86_400_000
 TAIL_LOOKBACK_MS: Final = 60_000
 _BINDABLE: Final = (
     "source",
@@ -31,7 +29,7 @@ _REDACT_ALL: Final = 2
 _OWN_SOURCE: Final = "ax-monitor"
 
 
-class StructuredLogger(LogChannel):
+class StructuredLogger(Service, LogChannel):
     """Leveled log records with context and metadata, searchable as soon as they are written.
 
     A call appends to the store's ring and returns; the record is in the database after at most
@@ -81,20 +79,18 @@ class StructuredLogger(LogChannel):
         flush_interval_ms: int = 5000,
         overflow: str = "block",
     ) -> None:
-        _check_positive("buffer_size", buffer_size)
-        _check_positive("flush_interval_ms", flush_interval_ms)
-        if overflow not in OVERFLOW_POLICIES:
-            allowed = ", ".join(OVERFLOW_POLICIES)
-            raise ValueError(f"overflow must be one of {allowed}, got {overflow!r}")
+        check_positive("buffer_size", buffer_size)
+        check_positive("flush_interval_ms", flush_interval_ms)
+        policy = overflow_policy(overflow)
         level = LogLevel.parse(min_level)
-        self._store, self._owns_store = resolve_store(store)
+        self._use_store(store)
         recorder = self._store.recorder
         redact = self._store.options.redact
         settings = LogSettings(
             simplify=recorder.simplify,
             publish=self._publish,
             min_severity=level.severity_number,
-            policy=OVERFLOW_POLICIES[overflow],
+            policy=policy,
             redact=_REDACT_ALL if callable(redact) else _REDACT[redact],
         )
         super().__init__(recorder.ring, settings)
@@ -160,27 +156,6 @@ class StructuredLogger(LogChannel):
     def get_min_level(self) -> LogLevel:
         """The lowest level that is recorded."""
         return LogLevel.from_severity_number(self._log_settings.min_severity)
-
-    def flush(self) -> bool:
-        """Wait until everything logged before is in the database.
-
-        False if it could not be written (see `flush_error`): it stays in the ring, and the pump
-        tries again.
-        """
-        return self._store.flush()
-
-    def stop(self) -> None:
-        """Write what is pending; close the store if this logger opened it. May be called twice."""
-        if self._owns_store:
-            self._store.close()
-        elif not self._store.closed:
-            self._store.flush()
-
-    def __enter__(self) -> StructuredLogger:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     # -- queries --------------------------------------------------------------------------------
 
@@ -259,7 +234,7 @@ class StructuredLogger(LogChannel):
         after they were logged (an import, the records of a process that died long ago) are not
         shown. Ends when the store is closed.
         """
-        _check_positive("poll_ms", poll_ms)
+        check_positive("poll_ms", poll_ms)
         for name in ("limit", "offset", "cursor", "order"):
             if name in filters:
                 raise TypeError(f"tail() takes no {name}")
@@ -270,20 +245,9 @@ class StructuredLogger(LogChannel):
 
     def cleanup(self, retention_days: float = 30) -> int:
         """Delete entries at least so many days old; how many it were. In small transactions."""
-        if not 0 <= retention_days < float("inf"):
-            raise ValueError(f"retention_days must be at least 0, got {retention_days!r}")
-        newest = self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
-        return self._store.delete_logs(newest + 1)
+        return self._store.delete_logs(self._first_moment_kept(retention_days) + 1)
 
     # -- events ---------------------------------------------------------------------------------
-
-    def on(self, event: str, listener: Listener) -> Listener:
-        """Call `listener(payload)` on a background thread for every `event`; returns `listener`."""
-        return self._store.events.on(event, listener)
-
-    def off(self, event: str, listener: Listener) -> bool:
-        """Stop that; False if it was not listening."""
-        return self._store.events.off(event, listener)
 
     def _listeners_changed(self) -> None:
         self._log_settings.listening = self._store.events.listens("log")
@@ -298,11 +262,6 @@ class StructuredLogger(LogChannel):
             _OWN_SOURCE,
             metadata=dropped,
         )
-
-
-def _check_positive(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
 
 
 def _required(name: str, value: object) -> str:

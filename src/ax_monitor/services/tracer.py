@@ -11,17 +11,14 @@ from ax_monitor import propagation
 from ax_monitor._native import Sampler, SpanScope, TraceChannel, TraceSettings, new_span_id
 from ax_monitor.context import current_context
 from ax_monitor.errors import TraceQueryError
-from ax_monitor.events import Listener
 from ax_monitor.model import SpanKind, Trace, TracePage, TraceQuery, TraceStats
-from ax_monitor.pipeline.defaults import resolve_store
 from ax_monitor.pipeline.plain import plain_metadata, plain_text
-from ax_monitor.pipeline.recorder import OVERFLOW_POLICIES
+from ax_monitor.pipeline.service import Service, overflow_policy
 from ax_monitor.pipeline.spans import SpanSimplifier, describe_exception
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
 from ax_monitor.wrapping import in_scope
 
-MS_PER_DAY: Final = 86_400_000
 NS_PER_MS: Final = 1_000_000
 _REDACT: Final = {None: 0, "default": 1}
 _REDACT_ALL: Final = 2
@@ -93,7 +90,7 @@ class TracerStats:
     evicted_spans: int
 
 
-class DistributedTracer(TraceChannel):
+class DistributedTracer(Service, TraceChannel):
     """Traces of workflow executions, made of timed spans.
 
     Recording (`start_trace, complete_trace, start_span, complete_span, add_span_event,
@@ -149,14 +146,12 @@ class DistributedTracer(TraceChannel):
         overflow: str = "block",
         limits: TracerLimits | None = None,
     ) -> None:
-        if overflow not in OVERFLOW_POLICIES:
-            allowed = ", ".join(OVERFLOW_POLICIES)
-            raise ValueError(f"overflow must be one of {allowed}, got {overflow!r}")
+        policy = overflow_policy(overflow)
         if keep_slower_than_ms is not None and not 0 <= keep_slower_than_ms < 2**40:
             raise ValueError(f"keep_slower_than_ms must be at least 0, got {keep_slower_than_ms!r}")
         self._sampler = Sampler(sampling_rate, max_traces_per_second=max_traces_per_second)
         limits = limits or TracerLimits()
-        self._store, self._owns_store = resolve_store(store)
+        self._use_store(store)
         recorder = self._store.recorder
         redact = self._store.options.redact
         settings = TraceSettings(
@@ -166,7 +161,7 @@ class DistributedTracer(TraceChannel):
             describe=describe_exception,
             publish=self._publish,
             sampler=self._sampler,
-            policy=OVERFLOW_POLICIES[overflow],
+            policy=policy,
             redact=_REDACT_ALL if callable(redact) else _REDACT[redact],
             max_attributes=limits.attributes,
             max_events=limits.events,
@@ -411,37 +406,9 @@ class DistributedTracer(TraceChannel):
 
         A trace that never ended counts from its start.
         """
-        if not 0 <= retention_days < float("inf"):
-            raise ValueError(f"retention_days must be at least 0, got {retention_days!r}")
-        before = self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
-        return self._store.delete_traces(before)
+        return self._store.delete_traces(self._first_moment_kept(retention_days))
 
-    # -- the rest --------------------------------------------------------------------------------
-
-    def flush(self) -> bool:
-        """Wait until everything recorded before is in the database; False if that failed."""
-        return self._store.flush()
-
-    def stop(self) -> None:
-        """Write what is pending; close the store if this tracer opened it. May be called twice."""
-        if self._owns_store:
-            self._store.close()
-        elif not self._store.closed:
-            self._store.flush()
-
-    def __enter__(self) -> DistributedTracer:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
-
-    def on(self, event: str, listener: Listener) -> Listener:
-        """Call `listener(payload)` on a background thread for every `event`; returns `listener`."""
-        return self._store.events.on(event, listener)
-
-    def off(self, event: str, listener: Listener) -> bool:
-        """Stop that; False if it was not listening."""
-        return self._store.events.off(event, listener)
+    # -- events ---------------------------------------------------------------------------------
 
     def _listeners_changed(self) -> None:
         events = self._store.events

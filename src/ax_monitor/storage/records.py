@@ -84,12 +84,6 @@ SPAN: Final = RecordKind(
     ),
 )
 
-SAMPLE: Final = RecordKind(
-    number=4,
-    table="ring_samples",
-    fields=("metric_type", "unit", "labels", "tenant_id", "value"),
-)
-
 EXECUTION: Final = RecordKind(
     number=5,
     table="ring_executions",
@@ -135,7 +129,21 @@ STEP: Final = RecordKind(
     ),
 )
 
-KINDS: Final = (LOG, TRACE, SPAN, SAMPLE, EXECUTION, STEP)
+# What a series is, said before its first sample in a ring, and hourly: its id is a hash over the rest.
+SERIES: Final = RecordKind(
+    number=7,
+    table="ring_series",
+    fields=("series", "metric_type", "unit", "labels", "tenant_id"),
+)
+
+# Its records have no fields but samples (`Sample` in record.pxd); its table has their chunks.
+SAMPLES: Final = RecordKind(
+    number=8,
+    table="ring_samples",
+    fields=("series", "minute", "samples"),
+)
+
+KINDS: Final = (LOG, TRACE, SPAN, EXECUTION, STEP, SERIES, SAMPLES)  # number 4 was never in use
 
 
 def _upsert(table: str, kind: RecordKind, columns: tuple[str, ...]) -> str:
@@ -264,9 +272,18 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "WHERE s.events IS NOT NULL",
     ),
     (
-        SAMPLE.number,
-        "INSERT OR REPLACE INTO performance_metrics(id, timestamp, metric_type, value, unit, "
-        "labels, tenant_id) SELECT id, timestamp, metric_type, value, unit, labels, tenant_id "
+        SERIES.number,
+        "INSERT INTO metric_series(series, metric_type, unit, labels, tenant_id, defined_at) "
+        "SELECT series, metric_type, unit, coalesce(labels, '{}'), tenant_id, timestamp "
+        "FROM ring_series WHERE true ON CONFLICT(series) DO UPDATE "
+        "SET defined_at = max(defined_at, excluded.defined_at)",
+    ),
+    (SAMPLES.number, f"SELECT ax_prepare({SAMPLES.number}, 0, 0, 0)"),
+    (SAMPLES.number, "UPDATE recorder_state SET metric_batch = metric_batch + 1"),
+    (
+        SAMPLES.number,
+        "INSERT INTO metric_chunks(batch, series, minute, samples) "
+        "SELECT (SELECT metric_batch FROM recorder_state), series, minute, samples "
         "FROM ring_samples",
     ),
     (
