@@ -16,9 +16,17 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.rules import (
+    RULE_AGGREGATIONS,
+    RULE_NO_DATA,
+    RULE_OPERATORS,
+    RuleTable,
+)
 from ax_monitor._native.sampling import Sampler
 from ax_monitor._native.scope import SpanScope
+from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
+from ax_monitor._native.windows import Window
 
 # The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
 BATCH_EXTENSION: str = _batch.__file__
@@ -31,6 +39,9 @@ __all__ = [
     "FSTAT_ADDRESS",
     "RING_HEADER_BYTES",
     "RING_SEGMENT_MIN_BYTES",
+    "RULE_AGGREGATIONS",
+    "RULE_NO_DATA",
+    "RULE_OPERATORS",
     "SENSITIVE_WORDS",
     "TIME_KEY_SHIFT",
     "BatchWriter",
@@ -39,12 +50,15 @@ __all__ = [
     "MetricChannel",
     "MetricSeries",
     "MetricSettings",
+    "QuantileSketch",
     "RecordContext",
     "RecordRing",
+    "RuleTable",
     "Sampler",
     "SpanScope",
     "TraceChannel",
     "TraceSettings",
+    "Window",
     "context_var",
     "decode_record",
     "encode_json",
