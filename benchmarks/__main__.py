@@ -12,7 +12,7 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import drain, log_call, search, startup, tracing
+from benchmarks import drain, log_call, metrics, search, startup, tracing
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -23,6 +23,7 @@ PARTS = {
     "search": search.run,
     "startup": startup.run,
     "tracing": tracing.run,
+    "metrics": metrics.run,
 }
 
 

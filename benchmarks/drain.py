@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import apsw
@@ -16,23 +12,13 @@ import apsw
 import ax_monitor
 from ax_monitor.storage.writer import CHECKPOINT_PAGES
 from benchmarks import payload
-from benchmarks.harness import Result, Series, percentile, ratio, say
+from benchmarks.harness import Result, Series, bench_folder, percentile, ratio, say
 from benchmarks.reference import axref
 
 RATE = 50_000  # records a second beside the engine
 MILLION = 1_000_000
 DOCUMENT_ROWS = 30_000  # the document's way is too slow for a million
 BATCH = 12_000  # rows a transaction of the C loop: as many as the pump takes
-
-
-@contextlib.contextmanager
-def bench_folder() -> Iterator[Path]:
-    """A folder on the disk that the project is on, gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="ax-bench-", dir=Path.cwd()))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 # -- G3, G4: beside the engine ---------------------------------------------------------------------

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import platform
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import apsw
 
 REPEATS = 9
+
+
+SCRATCH = Path(__file__).parent.parent / "build"  # on the disk of the project, ignored by git
+
+
+@contextlib.contextmanager
+def bench_folder() -> Iterator[Path]:
+    """A folder for databases of any size, gone afterwards."""
+    SCRATCH.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=SCRATCH) as folder:
+        yield Path(folder)
 
 
 @dataclass(slots=True)

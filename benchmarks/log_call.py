@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import queue
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, interleaved, ratio
+from benchmarks.harness import Result, bench_folder, interleaved, ratio
 from benchmarks.payload import MESSAGE, METADATA, SOURCE, SPAN_ID, TENANT_ID
 from benchmarks.reference import axref
 
@@ -88,7 +87,11 @@ def _between(run: Callable[[], float], store: ax_monitor.Store) -> Callable[[], 
 
 
 def run() -> list[Result]:
-    folder = Path(tempfile.mkdtemp(prefix="ax-bench-", dir=Path.cwd()))
+    with bench_folder() as folder:
+        return _run(folder)
+
+
+def _run(folder: Path) -> list[Result]:
     store = ax_monitor.Store(folder / "monitor.db")
     # Large buffer: what the pump does meanwhile is G3's and G4's business
     logger = ax_monitor.StructuredLogger(store, buffer_size=1_000_000, flush_interval_ms=600_000)

@@ -9,8 +9,7 @@ from pathlib import Path
 import ax_monitor
 from ax_monitor.model import LogPage
 from benchmarks import payload
-from benchmarks.drain import bench_folder
-from benchmarks.harness import Result, Series, percentile, say
+from benchmarks.harness import Result, Series, bench_folder, percentile, say
 
 REPEATS = 200
 

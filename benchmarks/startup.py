@@ -10,8 +10,7 @@ import time
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.drain import bench_folder
-from benchmarks.harness import Result, Series, interleaved, ratio, say
+from benchmarks.harness import Result, Series, bench_folder, interleaved, ratio, say
 
 _IMPORT = "import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
 

@@ -33,6 +33,7 @@ PROMISED = {
     "LogQueryError",
     "MetricAggregation",
     "MetricType",
+    "MetricsCollector",
     "Monitor",
     "MonitorError",
     "Operator",

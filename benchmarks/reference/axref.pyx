@@ -34,6 +34,9 @@ cdef class Empty:
              tenant_id=None, user_id=None, metadata=None):
         """As StructuredLogger.info."""
 
+    def record(self, double value):
+        """As MetricSeries.record."""
+
 
 cdef struct Row:
     int64_t[N_INTS] ints

@@ -57,6 +57,7 @@ from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
 from ax_monitor.services.logger import StructuredLogger
+from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
 
@@ -81,6 +82,7 @@ __all__ = [
     "LogQueryError",
     "MetricAggregation",
     "MetricType",
+    "MetricsCollector",
     "Monitor",
     "MonitorError",
     "NoDataPolicy",

@@ -8,6 +8,7 @@ from typing import Any
 from ax_monitor.events import Events
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.logger import StructuredLogger
+from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 
 
@@ -21,6 +22,7 @@ class Monitor:
         path: The database (default: `AX_MONITOR_DB`, else `.ax/monitor.db`).
         logger_options: Keyword arguments of `StructuredLogger`.
         tracer_options: Keyword arguments of `DistributedTracer`.
+        metrics_options: Keyword arguments of `MetricsCollector`.
         store_options: Fields of `StoreOptions`.
     """
 
@@ -30,11 +32,13 @@ class Monitor:
         *,
         logger_options: dict[str, Any] | None = None,
         tracer_options: dict[str, Any] | None = None,
+        metrics_options: dict[str, Any] | None = None,
         **store_options: Any,
     ) -> None:
         self.store = Store(path, **store_options)
         self.logger = StructuredLogger(self.store, **(logger_options or {}))
         self.tracer = DistributedTracer(self.store, **(tracer_options or {}))
+        self.metrics = MetricsCollector(self.store, **(metrics_options or {}))
 
     @property
     def events(self) -> Events:

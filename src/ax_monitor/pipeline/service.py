@@ -35,7 +35,7 @@ class Service:
         """
         if not 0 <= retention_days < float("inf"):
             raise ValueError(f"retention_days must be at least 0, got {retention_days!r}")
-        return self._store.clock.time_ms() - int(retention_days * MS_PER_DAY)
+        return self._store.believable_time_ms() - int(retention_days * MS_PER_DAY)
 
     def flush(self) -> bool:
         """Wait until everything recorded before is in the database.

@@ -110,6 +110,8 @@ class Store:
             self.options = replace(self.options, ring_dir=os.path.abspath(self.options.ring_dir))
         self.read_only = read_only
         self.clock = clock
+        self._opened_at_ms = clock.time_ms()
+        self._opened_at_s = clock.monotonic()
         self.events = Events()
         self.closed = False
         self._readers = ReaderPool(self.path, vfs=self.options.vfs)
@@ -183,6 +185,15 @@ class Store:
         written = self._pump.flush(timeout_s) if self._pump is not None else True
         self.events.flush()
         return written
+
+    def believable_time_ms(self) -> int:
+        """The time by which to tell what is old enough to be deleted, in ms since the epoch.
+
+        The wall clock, but no later than when the store was opened plus the time that has passed
+        since then on the monotonic clock: a clock that jumps ahead must not empty the database.
+        """
+        passed_ms = int((self.clock.monotonic() - self._opened_at_s) * 1000)
+        return min(self.clock.time_ms(), self._opened_at_ms + passed_ms)
 
     def stats(self) -> RecorderStats:
         """The counters; see `RecorderStats`."""
