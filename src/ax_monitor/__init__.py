@@ -1,6 +1,8 @@
 """Observability for high-throughput Python engines: a flight recorder with a database behind it."""
 
 from ax_monitor._native import RecordContext
+from ax_monitor.alerting.backtest import Backtest, Firing
+from ax_monitor.alerting.rules_file import RulesLoaded
 from ax_monitor.config import StoreOptions
 from ax_monitor.context import carry_context, current_context, use_context
 from ax_monitor.errors import (
@@ -56,6 +58,7 @@ from ax_monitor.monitor import Monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
+from ax_monitor.services.alerting import AlertingService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
@@ -72,7 +75,10 @@ __all__ = [
     "AlertSeverity",
     "AlertStatus",
     "AlertTransition",
+    "AlertingService",
+    "Backtest",
     "DistributedTracer",
+    "Firing",
     "HealthCheck",
     "HealthStatus",
     "LogEntry",
@@ -91,6 +97,7 @@ __all__ = [
     "RecordContext",
     "RecorderStats",
     "RulesFileError",
+    "RulesLoaded",
     "SchemaVersionError",
     "SearchSyntaxError",
     "SearchTimeout",

@@ -89,6 +89,20 @@ class Plan:
     unchanged: list[AlertRule] = field(default_factory=list)
     left_over: list[AlertRule] = field(default_factory=list)
 
+    def summary(self, *, prune: bool) -> RulesLoaded:
+        """The names; what is left over is deleted if `prune`."""
+        created, updated, unchanged, left_over = (
+            tuple(rule.name for rule in rules)
+            for rules in (self.create, self.update, self.unchanged, self.left_over)
+        )
+        return RulesLoaded(
+            created=created,
+            updated=updated,
+            unchanged=unchanged,
+            deleted=left_over if prune else (),
+            left_over=() if prune else left_over,
+        )
+
 
 def plan(
     file: RulesFile, existing: Sequence[AlertRule], *, now_ms: int, new_id: Callable[[], str]
@@ -223,9 +237,7 @@ class _Reader:
             self._problem((*path, key), f"{who}{key}: {str(error).removeprefix(f'{key}: ')}")
             return None
 
-    def _mapping(
-        self, data: object, path: Path, what: str, allowed: set[str]
-    ) -> Mapping[str, Any]:
+    def _mapping(self, data: object, path: Path, what: str, allowed: set[str]) -> Mapping[str, Any]:
         if not isinstance(data, Mapping):
             self._problem(path, f"{what} must be a mapping, got {shown(data)}")
             return {}

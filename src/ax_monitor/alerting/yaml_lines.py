@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 """Where a value is in a document: keys and indexes from the top."""
 
+_NOT_THERE: Final = "YAML needs PyYAML (pip install 'ax-monitor[yaml]'); TOML can be read without"
 MAX_VALUES: Final = 1_000_000  # aliases make much of little
 
 
@@ -24,9 +25,7 @@ def read_yaml(text: str, lines: dict[Path, int]) -> Any:
     try:
         import yaml  # noqa: PLC0415 (an extra: `pip install ax-monitor[yaml]`)
     except ImportError:
-        raise RulesFileError(
-            [" reading YAML needs PyYAML: pip install 'ax-monitor[yaml]', or write the file as TOML"]
-        ) from None
+        raise RulesFileError([f" {_NOT_THERE}"]) from None
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
@@ -54,7 +53,7 @@ class _Walk:
         self._values = 0
         self._above: set[int] = set()  # nodes that we are in
 
-    def value(self, node: yaml.Node, path: Path) -> Any:
+    def value(self, node: Any, path: Path) -> Any:
         line = node.start_mark.line + 1
         self._lines[path] = line
         self._values += 1
@@ -65,9 +64,7 @@ class _Walk:
             if node.id == "mapping":
                 return self._mapping(node, path)
             if node.id == "sequence":
-                return [
-                    self.value(item, (*path, index)) for index, item in enumerate(node.value)
-                ]
+                return [self.value(item, (*path, index)) for index, item in enumerate(node.value)]
             return self._loader.construct_object(node, deep=True)
         except ValueError as error:  # e.g. 2026-13-45, which looks like a date
             if isinstance(error, RulesFileError):
@@ -76,13 +73,15 @@ class _Walk:
         finally:
             self._above.discard(id(node))
 
-    def _mapping(self, node: yaml.Node, path: Path) -> dict[Any, Any]:
-        written = [key.value for key, _ in node.value if key.id == "scalar"]
+    def _mapping(self, node: Any, path: Path) -> dict[Any, Any]:
+        written = set()
         for key, _ in node.value:
+            line = key.start_mark.line + 1
             if key.id != "scalar":
-                raise RulesFileError([f"{key.start_mark.line + 1}: a key must be a text"])
-            if written.count(key.value) > 1:
-                raise RulesFileError([f"{key.start_mark.line + 1}: {key.value} is there twice"])
+                raise RulesFileError([f"{line}: a key must be a text"])
+            if key.value in written:
+                raise RulesFileError([f"{line}: {key.value} is there twice"])
+            written.add(key.value)
         self._loader.flatten_mapping(node)  # `<<: *defaults`
         result = {}
         for key, item in node.value:

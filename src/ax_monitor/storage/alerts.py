@@ -117,7 +117,7 @@ def insert_alert(connection: apsw.Connection, alert: Alert, actor: str) -> None:
             alert.id, alert.timestamp, alert.severity.value, alert.status.value, alert.title,
             alert.description, alert.source, to_json(alert.labels), alert.tenant_id,
             alert.acknowledged_by, alert.acknowledged_at, alert.resolved_at,
-            to_json(alert.metadata), alert.occurrences, alert.rule_id,
+            _metadata(alert), alert.occurrences, alert.rule_id,
             to_json(alert.group_labels), alert.last_value, alert.updated_at,
         ),
     )  # fmt: skip
@@ -135,9 +135,13 @@ def count_occurrence(connection: apsw.Connection, alert: Alert) -> None:
             alert.last_value,
             alert.updated_at,
             alert.description,
-            to_json(alert.metadata),
+            _metadata(alert),
         ),
     )
+
+
+def _metadata(alert: Alert) -> str:
+    return json.dumps(alert.metadata, ensure_ascii=False)
 
 
 def acknowledge(connection: apsw.Connection, alert_id: str, user_id: str, now_ms: int) -> bool:

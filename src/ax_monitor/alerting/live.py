@@ -1,0 +1,187 @@
+"""The rules of a database, evaluated over what any process records in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from ax_monitor._native import keep_forever
+from ax_monitor.alerting.evaluator import Evaluator
+from ax_monitor.clock import Moment
+from ax_monitor.errors import StorageError
+from ax_monitor.model import Alert
+from ax_monitor.pipeline.store import Store
+from ax_monitor.storage import alert_rules, metric_feed
+from ax_monitor.storage.alert_rules import BrokenRule
+from ax_monitor.storage.alert_states import apply_findings, find_states
+from ax_monitor.storage.connection import Connection, snapshot
+from ax_monitor.storage.metric_feed import Block, FeedPosition
+
+FINDINGS_PER_WRITE: Final = 200  # the pump waits meanwhile: some 20 ms
+JUMP_MS: Final = 1000  # the wall clock went back by so much: other samples are the last minutes now
+
+
+@dataclass(slots=True)
+class Pass:
+    """What an evaluation has done.
+
+    Args:
+        triggered: Alerts raised, or triggered once more.
+        resolved: Alerts resolved, because their condition no longer holds.
+        broken: Rules that can't be evaluated; once for each change of them.
+        error: What stopped it, if something did. What was not done comes with the next one.
+    """
+
+    triggered: list[Alert] = field(default_factory=list)
+    resolved: list[Alert] = field(default_factory=list)
+    broken: list[BrokenRule] = field(default_factory=list)
+    error: StorageError | None = None
+
+
+class LiveEvaluator:
+    """Keeps up with the rules and the samples of a store.
+
+    For one thread at a time.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._reset()
+
+    def _reset(self) -> None:
+        self._evaluator: Evaluator | None = None
+        self._rules_version = -1
+        self._position: FeedPosition | None = None  # None: nothing has been read yet
+        self._told: dict[str, BrokenRule] = {}
+        self._offset_ms = 0  # the wall clock less the monotonic one
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: the parent may have been within an evaluation."""
+        keep_forever(self._evaluator)
+        self._reset()
+
+    # -- one evaluation ---------------------------------------------------------------------------
+
+    def evaluate(self) -> Pass:
+        """Evaluate all rules.
+
+        Raises:
+            StorageError: rules or samples can't be read.
+        """
+        result = Pass()
+        self._keep_up(result)
+        evaluator = self._evaluator
+        assert evaluator is not None
+        now = Moment.now(self._store.clock)
+        found = evaluator.evaluate(now)
+        for first in range(0, len(found), FINDINGS_PER_WRITE):
+            part = found[first : first + FINDINGS_PER_WRITE]
+            change = partial(apply_findings, findings=[finding for _, finding in part], now=now)
+            outcomes = None
+            if result.error is None:
+                try:
+                    outcomes = self._store.write(
+                        partial(apply_findings, findings=findings, now=now)
+                    )
+                except StorageError as error:
+                    result.error = error
+            for index, (slot, finding) in enumerate(part):
+                outcome = None if outcomes is None else outcomes[index]
+                evaluator.settle(slot, finding, outcome, now)
+                if outcome is None:
+                    continue
+                if outcome.triggered is not None:
+                    result.triggered.append(outcome.triggered)
+                if outcome.resolved is not None:
+                    result.resolved.append(outcome.resolved)
+                if outcome.error is not None:
+                    self._tell([BrokenRule(finding.rule_id, "", outcome.error)], result)
+        return result
+
+    def take_feed(self) -> None:
+        """Take what has arrived since, before it is sealed."""
+        if self._evaluator is not None:
+            self._store.read(self._take_at_one_moment)
+
+    def _tell(self, broken: Iterable[BrokenRule], result: Pass) -> None:
+        for rule in broken:
+            if self._told.get(rule.id) != rule:
+                self._told[rule.id] = rule
+                result.broken.append(rule)
+
+    # -- keeping up -------------------------------------------------------------------------------
+
+    def _keep_up(self, result: Pass) -> None:
+        """Learn of new rules, and of new samples."""
+
+        def look(connection: Connection) -> None:
+            with snapshot(connection):
+                version = alert_rules.rules_version(connection)
+                if version != self._rules_version:
+                    self._learn_rules(connection, result)
+                    self._rules_version = version
+                self._take(connection)
+
+        self._store.read(look)
+
+    def _learn_rules(self, connection: Connection, result: Pass) -> None:
+        rules, broken = alert_rules.find_rules(connection, enabled=True)
+        self._tell(broken, result)
+        still = {rule.id for rule in broken}
+        self._told = {rule_id: rule for rule_id, rule in self._told.items() if rule_id in still}
+        evaluator = Evaluator(rules)
+        evaluator.restore(find_states(connection), Moment.now(self._store.clock))
+        self._evaluator, self._position = evaluator, None
+
+    def _take_at_one_moment(self, connection: Connection) -> None:
+        with snapshot(connection):
+            self._take(connection)
+
+    def _take(self, connection: Connection) -> None:
+        evaluator = self._evaluator
+        assert evaluator is not None
+        clock = self._store.clock
+        now_ms = clock.time_ms()
+        offset_ms = now_ms - int(clock.monotonic() * 1000)
+        evaluator.advance(now_ms)
+        position = metric_feed.feed_position(connection)
+        after, self._position = self._position, None  # if this fails, it begins anew
+        if (
+            after is None
+            or offset_ms < self._offset_ms - JUMP_MS
+            or metric_feed.has_gap(connection, after)
+        ):
+            self._read_history(connection, evaluator, now_ms)
+        else:
+            self._feed(connection, evaluator, metric_feed.feed(connection, after))
+        self._position = position
+        self._offset_ms = offset_ms
+
+    def _read_history(self, connection: Connection, evaluator: Evaluator, now_ms: int) -> None:
+        """All samples that windows want, anew."""
+        evaluator.clear()
+        wanted: dict[int, list[int]] = defaultdict(list)  # series by the length of their windows
+        for series in metric_feed.find_series(connection, evaluator.metric_types()):
+            if window_ms := evaluator.window_ms(series):
+                evaluator.define(series)
+                wanted[window_ms].append(series.series)
+        for window_ms, ids in wanted.items():
+            blocks = metric_feed.history(connection, ids, now_ms - window_ms, now_ms)
+            for series_id, minute, samples in blocks:
+                evaluator.feed(series_id, minute, samples)
+
+    def _feed(self, connection: Connection, evaluator: Evaluator, blocks: Iterable[Block]) -> None:
+        unknown: list[Block] = []
+        for block in blocks:
+            if evaluator.is_defined(block[0]):
+                evaluator.feed(*block)
+            else:
+                unknown.append(block)
+        for series in metric_feed.get_series(connection, {block[0] for block in unknown}):
+            evaluator.define(series)
+        for block in unknown:
+            if evaluator.is_defined(block[0]):  # else its series is gone, or damaged
+                evaluator.feed(*block)
