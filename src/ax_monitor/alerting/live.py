@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from ax_monitor._native import keep_forever
@@ -16,7 +15,7 @@ from ax_monitor.model import Alert
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import alert_rules, metric_feed
 from ax_monitor.storage.alert_rules import BrokenRule
-from ax_monitor.storage.alert_states import apply_findings, find_states
+from ax_monitor.storage.alert_states import Finding, Outcome, apply_findings, find_states
 from ax_monitor.storage.connection import Connection, snapshot
 from ax_monitor.storage.metric_feed import Block, FeedPosition
 
@@ -79,27 +78,32 @@ class LiveEvaluator:
         found = evaluator.evaluate(now)
         for first in range(0, len(found), FINDINGS_PER_WRITE):
             part = found[first : first + FINDINGS_PER_WRITE]
-            change = partial(apply_findings, findings=[finding for _, finding in part], now=now)
-            outcomes = None
-            if result.error is None:
-                try:
-                    outcomes = self._store.write(
-                        partial(apply_findings, findings=findings, now=now)
-                    )
-                except StorageError as error:
-                    result.error = error
-            for index, (slot, finding) in enumerate(part):
-                outcome = None if outcomes is None else outcomes[index]
+            outcomes = self._stored([finding for _, finding in part], now, result)
+            for (slot, finding), outcome in zip(part, outcomes, strict=True):
                 evaluator.settle(slot, finding, outcome, now)
-                if outcome is None:
-                    continue
-                if outcome.triggered is not None:
-                    result.triggered.append(outcome.triggered)
-                if outcome.resolved is not None:
-                    result.resolved.append(outcome.resolved)
-                if outcome.error is not None:
-                    self._tell([BrokenRule(finding.rule_id, "", outcome.error)], result)
         return result
+
+    def _stored(
+        self, findings: list[Finding], now: Moment, result: Pass
+    ) -> Sequence[Outcome | None]:
+        """Store some findings; None for each if that failed, now or before in this pass."""
+        if result.error is None:
+            try:
+                outcomes = self._store.write(
+                    lambda connection: apply_findings(connection, findings, now)
+                )
+            except StorageError as error:
+                result.error = error
+        if result.error is not None:
+            return [None] * len(findings)
+        for finding, outcome in zip(findings, outcomes, strict=True):
+            if outcome.triggered is not None:
+                result.triggered.append(outcome.triggered)
+            if outcome.resolved is not None:
+                result.resolved.append(outcome.resolved)
+            if outcome.error is not None:
+                self._tell([BrokenRule(finding.rule_id, "", outcome.error)], result)
+        return outcomes
 
     def take_feed(self) -> None:
         """Take what has arrived since, before it is sealed."""
