@@ -200,6 +200,8 @@ class _Reader:
     def _rule(self, data: object, path: Path, group_labels: dict[str, str]) -> dict[str, Any]:
         keys = {key for key, *_ in _KEYS}
         found = self._mapping(data, path, "a rule", keys)
+        if not isinstance(data, Mapping):
+            return {}
         name = found.get("alert")
         who = f"rule {name!r}: " if isinstance(name, str) else "a rule: "
         fields: dict[str, Any] = {"cooldown_ms": DEFAULT_COOLDOWN_MS, "labels": {}}

@@ -13,6 +13,7 @@ Path = tuple[str | int, ...]
 """Where a value is in a document: keys and indexes from the top."""
 
 _NOT_THERE: Final = "YAML needs PyYAML (pip install 'ax-monitor[yaml]'); TOML can be read without"
+_TAGS: Final = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 MAX_VALUES: Final = 1_000_000  # aliases make much of little
 
 
@@ -26,21 +27,19 @@ def read_yaml(text: str, lines: dict[Path, int]) -> Any:
         import yaml  # noqa: PLC0415 (an extra: `pip install ax-monitor[yaml]`)
     except ImportError:
         raise RulesFileError([f" {_NOT_THERE}"]) from None
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         return None if node is None else _Walk(loader, lines).value(node, ())
     except yaml.YAMLError as error:
         raise RulesFileError([_explain(error)]) from None
     except RecursionError:
         raise RulesFileError([" nested too deeply"]) from None
-    finally:
-        loader.dispose()
 
 
 def _explain(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error)
+    problem = getattr(error, "problem", None) or " ".join(str(error).split())
     return f" {problem}" if mark is None else f"{mark.line + 1}: {problem}"
 
 
@@ -61,6 +60,8 @@ class _Walk:
             raise RulesFileError([f"{line}: too many values"])
         self._above.add(id(node))
         try:
+            if node.id != "scalar" and node.tag not in _TAGS:
+                raise RulesFileError([f"{line}: unknown tag {node.tag}"])
             if node.id == "mapping":
                 return self._mapping(node, path)
             if node.id == "sequence":
