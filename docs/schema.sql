@@ -36,7 +36,7 @@ CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS N
 
 CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
 
-CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, alert_rules_version INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, alert_rules_version INTEGER NOT NULL DEFAULT 0, alert_states_version INTEGER NOT NULL DEFAULT 0);
 
 CREATE TRIGGER log_contexts_ad AFTER DELETE ON log_contexts BEGIN
   UPDATE recorder_state SET contexts_removed = contexts_removed + 1;
@@ -380,9 +380,12 @@ CREATE TABLE alert_states (
   last_trigger INTEGER,             -- NULL: never
   last_trigger_boot TEXT,
   last_trigger_mono INTEGER,
-  triggers INTEGER NOT NULL DEFAULT 0,  -- how many: an evaluation may only add one to what it knows
+  triggers INTEGER NOT NULL DEFAULT 0,  -- how many there were
+  version INTEGER NOT NULL,         -- recorder_state.alert_states_version of the last change
   PRIMARY KEY (rule_id, group_labels)
 ) WITHOUT ROWID;
+
+CREATE INDEX alert_states_version ON alert_states(version);
 
 CREATE TABLE alert_transitions (
   id TEXT PRIMARY KEY,

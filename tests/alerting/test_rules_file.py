@@ -254,9 +254,7 @@ def test_other_ways_to_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(RulesFileError, match="larger than 100 bytes"):
         read_rules_file(written(tmp_path, "#" * 101))
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(
-        RulesFileError, match=r"YAML needs PyYAML \(pip install 'ax-monitor\[yaml\]'"
-    ):
+    with pytest.raises(RulesFileError, match=r"YAML needs PyYAML .*ax-monitor\[yaml\]"):
         read_rules_file(written(tmp_path, "rules: []"))
 
 

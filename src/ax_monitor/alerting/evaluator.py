@@ -94,6 +94,7 @@ class Evaluator:
         self._rule_ids: list[str] = []  # by slot, as the next
         self._groups: list[str] = []
         self._states: dict[int, RuleState] = {}  # as stored, by slot; those that ever changed
+        self._triggers: dict[int, int] = {}  # of those, when they were evaluated here last
         self._series: dict[int, Series | None] = {}  # None: it is where it belongs
         self._index = self._compile(rules)
 
@@ -152,8 +153,16 @@ class Evaluator:
             self._groups.append(group)
         return window
 
-    def restore(self, states: Iterable[tuple[str, str, RuleState]], now: Moment) -> None:
-        """Put the rules where they stood, in this process or another: (rule id, group, state)."""
+    def restore(
+        self, states: Iterable[tuple[str, str, RuleState]], now: Moment, *, first: bool
+    ) -> None:
+        """Put rules where they stand by now: (rule id, group, state).
+
+        Args:
+            states: Of those that changed.
+            now: The present moment.
+            first: This is where they stood before any evaluation here; else others changed them.
+        """
         groups = {
             rule.rule_id: selector
             for by_fact in self._index.values()
@@ -161,18 +170,16 @@ class Evaluator:
             for selector in selectors
             for rule in selector.rules
         }
-        known = list(states)
-        for rule_id, group, _ in known:
+        known = {(rule_id, group): state for rule_id, group, state in states}
+        for rule_id, group in known:
             selector = groups.get(rule_id)
             if selector is not None and parsed_labels(group).keys() <= set(selector.by):
                 self._window(selector, group)
-        slots = {
-            key: slot for slot, key in enumerate(zip(self._rule_ids, self._groups, strict=True))
-        }
-        for rule_id, group, state in known:
-            if (slot := slots.get((rule_id, group))) is not None:
-                self._states[slot] = state
-                self._put(slot, state, now)
+        keys = zip(self._rule_ids, self._groups, strict=True)
+        for slot, state in [(slot, known[key]) for slot, key in enumerate(keys) if key in known]:
+            self._states[slot] = state
+            self._triggers.setdefault(slot, state.triggers if first else 0)
+            self._put(slot, state, now)
 
     # -- samples ----------------------------------------------------------------------------------
 
@@ -234,14 +241,13 @@ class Evaluator:
     def _finding(self, slot: int, transition: int, value: float, now: Moment) -> Finding:
         _, met_since_ms, _, _ = self._table.state(slot)
         elapsed = 0 if met_since_ms is None else now.monotonic_ms - met_since_ms
-        known = self._states.get(slot)
         return Finding(
             rule_id=self._rule_ids[slot],
             group_labels=self._groups[slot],
             kind=transition,
             value=value,
             met_since=Moment(now.time_ms - elapsed, now.boot_id, now.monotonic_ms - elapsed),
-            triggers=0 if known is None else known.triggers,
+            triggers=self._triggers.get(slot, 0),
         )
 
     def settle(self, slot: int, finding: Finding, outcome: Outcome | None, now: Moment) -> None:
@@ -251,6 +257,7 @@ class Evaluator:
         """
         if outcome is not None:
             self._states[slot] = state = outcome.state
+            self._triggers[slot] = state.triggers
         else:
             state = self._states.get(slot) or RuleState(INACTIVE, finding.met_since)
         if finding.kind == TRIGGER and state.phase == INACTIVE:  # met all the same

@@ -15,11 +15,18 @@ from ax_monitor.model import Alert
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import alert_rules, metric_feed
 from ax_monitor.storage.alert_rules import BrokenRule
-from ax_monitor.storage.alert_states import Finding, Outcome, apply_findings, find_states
+from ax_monitor.storage.alert_states import (
+    Finding,
+    Outcome,
+    apply_findings,
+    find_states,
+    states_version,
+)
 from ax_monitor.storage.connection import Connection, snapshot
 from ax_monitor.storage.metric_feed import Block, FeedPosition
 
 FINDINGS_PER_WRITE: Final = 200  # the pump waits meanwhile: some 20 ms
+AHEAD_MS: Final = 120_000  # clocks of others may be ahead; as in windows.pyx
 JUMP_MS: Final = 1000  # the wall clock went back by so much: other samples are the last minutes now
 
 
@@ -52,7 +59,7 @@ class LiveEvaluator:
 
     def _reset(self) -> None:
         self._evaluator: Evaluator | None = None
-        self._rules_version = -1
+        self._rules_version = self._states_version = -1
         self._position: FeedPosition | None = None  # None: nothing has been read yet
         self._told: dict[str, BrokenRule] = {}
         self._offset_ms = 0  # the wall clock less the monotonic one
@@ -127,6 +134,7 @@ class LiveEvaluator:
                 if version != self._rules_version:
                     self._learn_rules(connection, result)
                     self._rules_version = version
+                self._learn_states(connection)
                 self._take(connection)
 
         self._store.read(look)
@@ -136,9 +144,17 @@ class LiveEvaluator:
         self._tell(broken, result)
         still = {rule.id for rule in broken}
         self._told = {rule_id: rule for rule_id, rule in self._told.items() if rule_id in still}
-        evaluator = Evaluator(rules)
-        evaluator.restore(find_states(connection), Moment.now(self._store.clock))
-        self._evaluator, self._position = evaluator, None
+        self._evaluator, self._states_version, self._position = Evaluator(rules), -1, None
+
+    def _learn_states(self, connection: Connection) -> None:
+        """What other processes have made of the rules."""
+        assert self._evaluator is not None
+        version = states_version(connection)
+        if version != self._states_version:
+            states = find_states(connection, self._states_version)
+            now, first = Moment.now(self._store.clock), self._states_version < 0
+            self._evaluator.restore(states, now, first=first)
+            self._states_version = version
 
     def _take_at_one_moment(self, connection: Connection) -> None:
         with snapshot(connection):
@@ -173,7 +189,7 @@ class LiveEvaluator:
                 evaluator.define(series)
                 wanted[window_ms].append(series.series)
         for window_ms, ids in wanted.items():
-            blocks = metric_feed.history(connection, ids, now_ms - window_ms, now_ms)
+            blocks = metric_feed.history(connection, ids, now_ms - window_ms, now_ms + AHEAD_MS)
             for series_id, minute, samples in blocks:
                 evaluator.feed(series_id, minute, samples)
 

@@ -1,8 +1,8 @@
 """Where every rule stands, and what an evaluation makes of it.
 
 Any number of processes evaluate the same rules over the same samples. What counts is what is stored
-here: a trigger is a compare-and-set within one transaction, so that one process raises the alert,
-and the others take over its state.
+here: every evaluation begins with what others have changed, and a trigger is a compare-and-set
+within one transaction, so that one process raises the alert.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Finding:
         kind: TO_PENDING, TRIGGER, CLEAR or RESOLVE.
         value: What was compared with the threshold; NaN if there were no samples.
         met_since: Since when the condition has been met, as far as this evaluation knows.
-        triggers: How many triggers this evaluation knows of.
+        triggers: How many triggers there had been when this process evaluated it last.
     """
 
     rule_id: str
@@ -88,9 +88,21 @@ class Outcome:
     error: str | None = None
 
 
-def find_states(connection: apsw.Connection) -> Iterator[tuple[str, str, RuleState]]:
-    """Where rules stand: (rule id, group, state)."""
-    for row in connection.execute(f"SELECT {_COLUMNS} FROM alert_states"):
+def states_version(connection: apsw.Connection) -> int:
+    """A number that grows with every change of where a rule stands."""
+    ((version,),) = connection.execute("SELECT alert_states_version FROM recorder_state").fetchall()
+    assert isinstance(version, int)
+    return version
+
+
+def find_states(
+    connection: apsw.Connection, after_version: int = -1
+) -> Iterator[tuple[str, str, RuleState]]:
+    """Where rules stand that have changed since a version: (rule id, group, state)."""
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM alert_states WHERE version > ?", (after_version,)
+    )
+    for row in rows:
         yield row[0], row[1], _state(row)
 
 
@@ -109,6 +121,7 @@ class _Application:
         self._now = now
         self._silences: list[Silence] | None = None
         self._rules: dict[str, AlertRule | str | None] = {}
+        self._version: int | None = None  # of our changes; None: there are none yet
 
     def outcome(self, finding: Finding) -> Outcome:
         state = self._stored(finding)
@@ -131,10 +144,10 @@ class _Application:
             return Outcome(state, error=rule)
         if rule is None or not rule.enabled:
             return Outcome(state)  # the next evaluation has learned of it
-        if state.triggers != finding.triggers and state.phase == FIRING:
-            return Outcome(state)  # another process was faster
         if state.last_trigger is not None and now.since(state.last_trigger) < rule.cooldown_ms:
-            return Outcome(state)
+            return Outcome(state)  # another process was faster
+        if not rule.cooldown_ms and state.phase == FIRING and state.triggers != finding.triggers:
+            return Outcome(state)  # the same, of a rule that triggers with every evaluation
         group = parsed_labels(finding.group_labels)
         if any(silence.covers(rule, rule.labels | group) for silence in self._in_force()):
             return Outcome(state)
@@ -202,14 +215,19 @@ class _Application:
 
     def _store(self, finding: Finding, state: RuleState) -> None:
         since, last = state.met_since, state.last_trigger
+        if self._version is None:
+            self._connection.execute(
+                "UPDATE recorder_state SET alert_states_version = alert_states_version + 1"
+            )
+            self._version = states_version(self._connection)
         self._connection.execute(
-            f"INSERT OR REPLACE INTO alert_states({_COLUMNS}) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT OR REPLACE INTO alert_states({_COLUMNS}, version) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 finding.rule_id, finding.group_labels, state.phase,
                 since.time_ms, since.boot_id, since.monotonic_ms,
                 *((None,) * 3 if last is None else (last.time_ms, last.boot_id, last.monotonic_ms)),
-                state.triggers,
+                state.triggers, self._version,
             ),
         )  # fmt: skip
 

@@ -34,9 +34,11 @@ CREATE TABLE alert_states (
   last_trigger INTEGER,             -- NULL: never
   last_trigger_boot TEXT,
   last_trigger_mono INTEGER,
-  triggers INTEGER NOT NULL DEFAULT 0,  -- how many: an evaluation may only add one to what it knows
+  triggers INTEGER NOT NULL DEFAULT 0,  -- how many there were
+  version INTEGER NOT NULL,         -- recorder_state.alert_states_version of the last change
   PRIMARY KEY (rule_id, group_labels)
 ) WITHOUT ROWID;
+CREATE INDEX alert_states_version ON alert_states(version);
 
 CREATE TABLE alert_transitions (
   id TEXT PRIMARY KEY,
@@ -65,9 +67,10 @@ CREATE TABLE alert_silences (
 );
 CREATE INDEX alert_silences_end ON alert_silences(ends_at);
 
--- Grows with every change of a rule, so that evaluations notice what other processes changed. The
--- recorder switches triggers off for itself and does the same.
+-- These grow with every change of a rule, or of where one stands, so that evaluations notice what
+-- other processes changed. The recorder switches triggers off for itself and does the same.
 ALTER TABLE recorder_state ADD COLUMN alert_rules_version INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE recorder_state ADD COLUMN alert_states_version INTEGER NOT NULL DEFAULT 0;
 CREATE TRIGGER alert_rules_ai AFTER INSERT ON alert_rules BEGIN
   UPDATE recorder_state SET alert_rules_version = alert_rules_version + 1;
 END;
