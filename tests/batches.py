@@ -47,7 +47,6 @@ def series_of(
         metric_type=name,
         unit=unit,
         labels=labels or {},
-        labels_json="",
         tenant_id=None,
     )
 

@@ -48,8 +48,8 @@ def test_numpy_sorts_100_000(benchmark: Any, values: Any) -> None:
     benchmark(np.sort, values)
 
 
-def test_quantile(benchmark: Any, sketch: QuantileSketch) -> None:
-    benchmark(sketch.quantile, 0.95)
+def test_quantiles(benchmark: Any, sketch: QuantileSketch) -> None:
+    benchmark(sketch.quantiles, (0.5, 0.95, 0.99))
 
 
 def test_merge_bytes(benchmark: Any, sketch: QuantileSketch) -> None:

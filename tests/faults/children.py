@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 import ax_monitor
-from ax_monitor import Store, StructuredLogger
+from ax_monitor import MetricsCollector, Store, StructuredLogger
 
 
 def say(text: object) -> None:
@@ -58,6 +58,24 @@ def load(db: str, threads: str) -> None:
     for thread in start_threads(int(threads), log_for_ever, logger):
         thread.join()
 
+
+def sample(db: str, threads: str, run: str) -> None:
+    """Record samples from several threads until killed, half of them of a minute that is over."""
+    metrics = MetricsCollector(Store(db))
+
+    def record(name: str) -> None:
+        name = f"run{run}{name}"
+        series = metrics.series("load", labels={"thread": name})
+        begun_ms = time.time_ns() // 1_000_000
+        for number in itertools.count():
+            if number % 2:
+                series.record(number)
+            else:
+                series.record_at(number, begun_ms - 3_600_000 + number)
+            os.write(1, f"+{name}-{number}\n".encode())
+
+    for thread in start_threads(int(threads), record):
+        thread.join()
 
 def fill(db: str, count: str) -> None:
     """Log so many records, and wait to be killed."""

@@ -17,6 +17,7 @@ from tests.faults.harness import (
     Child,
     check_invariant,
     check_ledger,
+    check_samples,
     locked,
     recover,
     ring_paths,
@@ -47,6 +48,28 @@ def test_d1_killed_under_load(tmp_path: Path, kills: int) -> None:
         assert not ring_paths(db)
         for path in tmp_path.glob(f"{number}.db*"):
             path.unlink()
+
+
+@pytest.mark.parametrize("kills", [3, soak(200)])
+def test_d1_killed_while_recording_samples(db: str, kills: int) -> None:
+    """The same of samples, which share records that grow; again and again in one file."""
+    acked: list[str] = []
+    for number in range(kills):
+        with Child("sample", db, THREADS, number) as child:
+            child.wait_for_acks(THREADS)
+            time.sleep(random.uniform(0, 0.4))
+            assert child.kill() == -signal.SIGKILL
+        acked += child.acked
+    check_samples(db, acked, in_doubt=kills * THREADS)
+    assert not ring_paths(db)
+
+
+@pytest.mark.parametrize("failpoint", ["before_write", "after_commit"])
+def test_d4_samples_killed_around_the_commit(db: str, failpoint: str) -> None:
+    """Samples are written or not, record by record of the ring, together with the progress."""
+    with Child("sample", db, THREADS, 0, failpoint=failpoint) as child:
+        assert child.wait() == -signal.SIGKILL
+    check_samples(db, child.acked, in_doubt=THREADS)
 
 
 @pytest.mark.parametrize("kills", [4, soak(200)])

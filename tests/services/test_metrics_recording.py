@@ -147,7 +147,7 @@ def test_too_many_labels_are_cut(store: Store, metrics: MetricsCollector) -> Non
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),
     [
-        (("m",), {}, "value"),
+        (("m",), {}, "positional"),
         ((None, 1.0), {}, "a metric needs a name"),
         (("", 1.0), {}, "a metric needs a name"),
         ((5, 1.0), {}, "a metric needs a name"),

@@ -405,7 +405,7 @@ cdef void _sql_prepare(sqlite3_context *ctx, int n, sqlite3_value **args) noexce
             _forget_groups(table)
         rc = _assign_groups(table, value(args[2]))
     if rc != SQLITE_OK:
-        (<void (*)(sqlite3_context *, int) noexcept nogil> _api[R_RESULT_ERROR_CODE])(ctx, rc)
+        (<result_error_code_t> _api[R_RESULT_ERROR_CODE])(ctx, rc)
     else:
         (<result_int64_t> _api[R_RESULT_INT64])(ctx, table.n)
 

@@ -16,14 +16,32 @@ cdef struct KeyLog:
     uint8_t *bytes
     uint32_t used
     uint32_t room
-    uint32_t packed                 # the first so many bytes are as short as can be
-    uint32_t last                   # the key that the next one is written relative to
+    uint32_t packed                 # the first so many bytes are rows, the others single keys
+    uint32_t tried                  # so many were used when packing would not have made it shorter
 
-cdef int log_append(KeyLog *log, uint32_t key, Sketch *scratch) noexcept nogil
+cdef enum:
+    KEY_BYTES = 3
+
+cdef int log_grow(KeyLog *log, Sketch *scratch) noexcept nogil
 cdef void log_close(KeyLog *log, Sketch *scratch) noexcept nogil
 cdef void log_free(KeyLog *log) noexcept nogil
-cdef int log_count(const KeyLog *log, Sketch *sketch) noexcept nogil
-cdef void log_discount(const KeyLog *log, Sketch *sketch) noexcept nogil
+cdef int log_count(const KeyLog *log, Sketch *sketch, uint64_t times) noexcept nogil
+
+
+cdef inline int log_append(KeyLog *log, uint32_t key, Sketch *scratch) noexcept nogil:
+    """Write a key down. 0, or -1: no memory, and nothing is lost.
+
+    `scratch` is an empty sketch to pack with, and empty again afterwards.
+    """
+    cdef uint8_t *at
+    if log.room - log.used < KEY_BYTES and log_grow(log, scratch):
+        return -1
+    at = log.bytes + log.used
+    at[0] = <uint8_t> key
+    at[1] = <uint8_t> (key >> 8)
+    at[2] = <uint8_t> (key >> 16)
+    log.used += KEY_BYTES
+    return 0
 
 
 cdef inline void pane_clear(Pane *pane) noexcept nogil:

@@ -6,21 +6,19 @@ magnitudes is: that shows only where nearly everything cancels out. A window add
 anew at every reading; nothing is ever subtracted, so nothing drifts.
 
 **Keys.** A window with quantiles has one sketch for all its panes. A pane that leaves the window
-must be taken out of it, so each pane keeps the keys of its samples, as entries:
+must be taken out of it, so each pane keeps the keys of its samples: as they come in three bytes
+each, and from time to time packed into rows, one for each octave (`sketch.pxd`):
 
-    varint      (step << 1) | more      step from the last key, folded: 0, +1, -1, +2, -2, … → 0, 1, 2, 3, 4, …
-    varint      count                   only if `more`; else it is 1
+    uint16      octave
+    uint64      which of its 64 keys there are, by bit
+    varint      for each of them: how many times
 
-A sample appends an entry of one to three bytes. From time to time the log is packed: its keys in
-ascending order, each once, with its count. Then it takes about a byte and a half for each different
-key, however many samples there were. Packing is done in place, because it never makes a log longer:
-the ascending way is the shortest through all keys from 0 (a minimum spanning tree on a line, as a
-longer step never takes fewer bytes and a step up none more than one down), and a count takes no more
-bytes than the entries that it replaces.
+So a busy pane takes about a byte for each different key, however many samples there were.
 """
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, realloc
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy
 
 from ax_monitor._native.sketch cimport (
     OCTAVE_BUCKETS,
@@ -29,15 +27,19 @@ from ax_monitor._native.sketch cimport (
     sketch_add,
     sketch_clear,
     sketch_free,
-    sketch_remove,
+    sketch_page,
 )
 
+cdef extern from *:
+    int lowest_bit "__builtin_ctzll" (uint64_t bits) nogil      # of which one is set
+
 cdef enum:
-    ENTRY_MAX_BYTES = 13            # a key of 18 bits in 3, a count of 64 in 10
-    ROOM_MIN_BYTES = 32
-    PACK_OPEN_BYTES = 1024          # unpacked bytes that a pane in use may have; packing takes 1 to 2 µs
-    PACK_CLOSED_BYTES = 128         # … and one out of use
-    SCRATCH_MAX_PAGES = 64          # beyond, odd data have filled it: give the memory back
+    ROOM_MIN_BYTES = 16 * KEY_BYTES
+    PACK_OPEN_BYTES = 512 * KEY_BYTES       # of single keys in a pane in use; packing takes 1 to 2 µs
+    PACK_CLOSED_BYTES = 96 * KEY_BYTES      # … and in one out of use: below it would hardly be shorter
+    ROW_HEAD_BYTES = 10
+    VARINT_MAX_BYTES = 10
+    SCRATCH_MAX_PAGES = 64                  # beyond, odd data have filled it: give the memory back
 
 
 cdef inline uint8_t *_write_varint(uint8_t *out, uint64_t value) noexcept nogil:
@@ -59,114 +61,134 @@ cdef inline const uint8_t *_read_varint(const uint8_t *at, uint64_t *value) noex
     return at + 1
 
 
-cdef inline uint32_t _folded(uint32_t key, uint32_t last) noexcept nogil:
-    return 2 * (key - last) - 1 if key > last else 2 * (last - key)
+cdef size_t _rows_max_bytes(const Sketch *s) noexcept nogil:
+    cdef size_t n = 0
+    cdef uint32_t i
+    for i in range(s.n_pages):
+        if s.pages[i].total:
+            n += ROW_HEAD_BYTES + min(s.pages[i].total, <uint64_t> OCTAVE_BUCKETS) * VARINT_MAX_BYTES
+    return n
 
 
-cdef inline void _write_entry(KeyLog *log, uint32_t key, uint64_t count) noexcept nogil:
-    """There must be room for it."""
-    cdef uint64_t head = <uint64_t> _folded(key, log.last) << 1
-    cdef uint8_t *at = log.bytes + log.used
-    if count == 1:
-        at = _write_varint(at, head)
-    else:
-        at = _write_varint(_write_varint(at, head | 1), count)
-    log.used = <uint32_t> (at - log.bytes)
-    log.last = key
+cdef size_t _write_rows(const Sketch *s, uint8_t *out) noexcept nogil:
+    """Write what a sketch holds; how long it is."""
+    cdef uint8_t *at = out
+    cdef const SketchPage *page
+    cdef uint64_t bits
+    cdef uint16_t octave
+    cdef uint32_t i, j
+    for i in range(s.n_pages):
+        page = s.pages[i]
+        if not page.total:
+            continue
+        bits = 0
+        for j in range(<uint32_t> OCTAVE_BUCKETS):
+            bits |= <uint64_t> (page.counts[j] != 0) << j
+        octave = <uint16_t> page.octave
+        memcpy(at, &octave, 2)
+        memcpy(at + 2, &bits, 8)
+        at += ROW_HEAD_BYTES
+        while bits:
+            at = _write_varint(at, page.counts[lowest_bit(bits)])
+            bits &= bits - 1
+    return <size_t> (at - out)
 
 
-cdef inline const uint8_t *_read_entry(const uint8_t *at, uint32_t *key, uint64_t *count) noexcept nogil:
-    """The place behind an entry; `key` is the last one before, and this one after."""
-    cdef uint64_t head
-    cdef uint32_t step
-    at = _read_varint(at, &head)
-    step = <uint32_t> (head >> 1)
-    key[0] += (step + 1) >> 1 if step & 1 else -(step >> 1)
-    count[0] = 1
-    if head & 1:
-        at = _read_varint(at, count)
+cdef const uint8_t *_count_row(const uint8_t *at, Sketch *sketch, uint64_t times) noexcept nogil:
+    """The place behind a row; NULL: no memory."""
+    cdef SketchPage *page
+    cdef uint64_t bits, count, total = 0
+    cdef uint16_t octave
+    memcpy(&octave, at, 2)
+    memcpy(&bits, at + 2, 8)
+    at += ROW_HEAD_BYTES
+    page = sketch_page(sketch, octave)
+    if page is NULL:
+        return NULL
+    while bits:
+        at = _read_varint(at, &count)
+        page.counts[lowest_bit(bits)] += count * times
+        total += count
+        bits &= bits - 1
+    page.total += total * times
+    sketch.total += total * times
     return at
 
 
-cdef int log_append(KeyLog *log, uint32_t key, Sketch *scratch) noexcept nogil:
-    """Write a key down. 0, or -1: no memory, and nothing is lost.
+cdef int log_count(const KeyLog *log, Sketch *sketch, uint64_t times) noexcept nogil:
+    """Count all keys so many times; with -1 (of 64 bits), take them out again.
 
-    `scratch` is an empty sketch to pack with, and empty again afterwards.
+    0, or -1: no memory, and some of them may have been counted.
     """
-    cdef uint32_t room
-    cdef uint8_t *bytes
-    if log.room - log.used < ENTRY_MAX_BYTES:
-        if log.used - log.packed >= max(log.packed, <uint32_t> PACK_OPEN_BYTES):
-            _pack(log, scratch)
-        if log.used > log.room // 4 * 3 or log.room - log.used < ENTRY_MAX_BYTES:
-            room = max(log.room * 2, <uint32_t> ROOM_MIN_BYTES)
-            bytes = <uint8_t *> realloc(log.bytes, room) if room > log.room else NULL
-            if bytes is NULL:
-                return -1
-            log.bytes = bytes
-            log.room = room
-    _write_entry(log, key, 1)
+    cdef const uint8_t *at = log.bytes
+    cdef const uint8_t *end = at + log.packed
+    while at < end:
+        at = _count_row(at, sketch, times)
+        if at is NULL:
+            return -1
+    end = log.bytes + log.used
+    while at < end:
+        if sketch_add(sketch, at[0] | <uint32_t> at[1] << 8 | <uint32_t> at[2] << 16, times):
+            return -1
+        at += KEY_BYTES
     return 0
+
+
+cdef void _pack(KeyLog *log, Sketch *scratch) noexcept nogil:
+    """Turn all keys into rows, if that is shorter and there is memory for it."""
+    cdef uint8_t *rows = NULL
+    cdef size_t n = 0, room = 0
+    if log_count(log, scratch, 1) == 0:
+        room = _rows_max_bytes(scratch)
+        rows = <uint8_t *> malloc(room)
+    if rows is not NULL:
+        n = _write_rows(scratch, rows)
+    if scratch.n_pages > SCRATCH_MAX_PAGES:
+        sketch_free(scratch)
+    else:
+        sketch_clear(scratch)
+    if 0 < n < log.used:
+        free(log.bytes)
+        log.bytes = rows
+        log.used = log.packed = <uint32_t> n
+        log.room = <uint32_t> room
+        log.tried = 0
+    else:
+        free(rows)
+        log.tried = log.used
+
+
+cdef inline bint _is_worth_packing(const KeyLog *log, uint32_t single_bytes) noexcept nogil:
+    cdef uint32_t single = log.used - log.packed
+    return single >= single_bytes and single >= log.packed // 2 and log.used >= 2 * <uint64_t> log.tried
+
+
+cdef int _resize(KeyLog *log, uint32_t room) noexcept nogil:
+    cdef uint8_t *bytes = <uint8_t *> realloc(log.bytes, room)
+    if bytes is NULL:
+        return -1
+    log.bytes = bytes
+    log.room = room
+    return 0
+
+
+cdef int log_grow(KeyLog *log, Sketch *scratch) noexcept nogil:
+    """Room for one more key. 0, or -1: no memory, and nothing is lost."""
+    if _is_worth_packing(log, PACK_OPEN_BYTES):
+        _pack(log, scratch)
+    return _resize(log, max(log.used * 2, <uint32_t> ROOM_MIN_BYTES))
 
 
 cdef void log_close(KeyLog *log, Sketch *scratch) noexcept nogil:
     """Make it short: it will hardly grow any more."""
-    cdef uint8_t *bytes
-    cdef uint32_t unpacked = log.used - log.packed
-    if unpacked >= PACK_CLOSED_BYTES and unpacked >= log.packed // 2:
+    if _is_worth_packing(log, PACK_CLOSED_BYTES):
         _pack(log, scratch)
-        bytes = <uint8_t *> realloc(log.bytes, log.used)
-        if bytes is not NULL:
-            log.bytes = bytes
-            log.room = log.used
+    if log.used and log.used < log.room:
+        _resize(log, log.used)
 
 
 cdef void log_free(KeyLog *log) noexcept nogil:
     """Give the memory back; what is left is an empty log."""
     free(log.bytes)
     log.bytes = NULL
-    log.used = log.room = log.packed = log.last = 0
-
-
-cdef int log_count(const KeyLog *log, Sketch *sketch) noexcept nogil:
-    """Count all keys. 0, or -1: no memory, and some of them may have been counted."""
-    cdef const uint8_t *at = log.bytes
-    cdef const uint8_t *end = at + log.used
-    cdef uint32_t key = 0
-    cdef uint64_t count = 0
-    while at < end:
-        at = _read_entry(at, &key, &count)
-        if sketch_add(sketch, key, count):
-            return -1
-    return 0
-
-
-cdef void log_discount(const KeyLog *log, Sketch *sketch) noexcept nogil:
-    """Undo `log_count`."""
-    cdef const uint8_t *at = log.bytes
-    cdef const uint8_t *end = at + log.used
-    cdef uint32_t key = 0
-    cdef uint64_t count = 0
-    while at < end:
-        at = _read_entry(at, &key, &count)
-        sketch_remove(sketch, key, count)
-
-
-cdef void _pack(KeyLog *log, Sketch *scratch) noexcept nogil:
-    """Rewrite the log in ascending order. Without memory for it, it stays as it is."""
-    cdef const SketchPage *page
-    cdef uint32_t i, j
-    if log_count(log, scratch) == 0:
-        log.used = log.last = 0
-        for i in range(scratch.n_pages):
-            page = scratch.pages[i]
-            if not page.total:
-                continue
-            for j in range(<uint32_t> OCTAVE_BUCKETS):
-                if page.counts[j]:
-                    _write_entry(log, <uint32_t> page.octave * OCTAVE_BUCKETS + j, page.counts[j])
-        log.packed = log.used
-    if scratch.n_pages > SCRATCH_MAX_PAGES:
-        sketch_free(scratch)
-    else:
-        sketch_clear(scratch)
+    log.used = log.room = log.packed = log.tried = 0

@@ -434,8 +434,8 @@ cdef class RecordRing:
         cdef uint32_t n = len(fields), i
         cdef Py_ssize_t max_bytes = TEXT_MAX_BYTES
         cdef int64_t now = realtime_ns() if timestamp_ns is None else timestamp_ns
-        if n > RECORD_MAX_FIELDS or not 1 <= kind <= 15:
-            raise ValueError("a record has at most 32 fields and a kind from 1 to 15")
+        if n > RECORD_MAX_FIELDS or not 1 <= kind <= 15 or kind == KIND_SAMPLES:
+            raise ValueError("a record has at most 32 fields and a kind from 1 to 15, not that of samples")
         while True:
             record = self.begin(&out, n, redact)
             if record != NULL:

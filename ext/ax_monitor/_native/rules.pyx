@@ -38,6 +38,7 @@ from ax_monitor._native.windows cimport (
     window_free,
     window_init,
     window_pane,
+    window_prefetch,
     window_release_idle,
     window_slide,
     window_tell,
@@ -238,21 +239,20 @@ cdef int rules_evaluate(Rules *r, WindowData *windows, uint32_t n_windows, int64
                         int64_t monotonic_ms) noexcept nogil:
     """One pass over all rules; what it finds is in `found`, which must be empty before.
 
-    0, or -1: no memory, and no rule has changed.
+    0, or -1: no memory; the rules of some windows are as they were, all others have been evaluated.
     """
     cdef double[<int> N_AGGREGATIONS] values
     cdef WindowData *w
     cdef Pane total
     cdef int64_t pane
     cdef uint32_t i
+    cdef int rc = 0
     if _arrange(r, n_windows):
         return -1
-    for i in range(n_windows):          # first all that may want memory
-        if r.sketched[i] and windows[i].panes is not NULL:
-            if window_slide(&windows[i], window_pane(&windows[i], now_ms)):
-                return -1
     for i in range(n_windows):
         w = &windows[i]
+        if i + 2 < n_windows:
+            window_prefetch(w + 1, w + 2)
         pane = window_pane(w, now_ms)
         window_release_idle(w, pane, monotonic_ms)
         if r.starts[i] == r.starts[i + 1]:
@@ -268,9 +268,12 @@ cdef int rules_evaluate(Rules *r, WindowData *windows, uint32_t n_windows, int64
         values[<int> MAX] = total.max
         values[<int> RATE] = values[<int> SUM] / _span_s(w)
         if r.sketched[i]:
+            if window_slide(w, pane):
+                rc = -1
+                continue
             sketch_quantiles(&w.sketch, QUANTILES, 3, total.min, total.max, &values[<int> P50])
         _evaluate_window(r, r.starts[i], r.starts[i + 1], values, monotonic_ms)
-    return 0
+    return rc
 
 
 # -- for Python --------------------------------------------------------------------------------
@@ -503,7 +506,8 @@ cdef class RuleTable:
             is NaN if there were no samples.
 
         Raises:
-            MemoryError: no rule has changed; or nothing has been lost, and the next call returns it.
+            MemoryError: nothing is lost: what this pass has found, the next call returns; rules that
+                could not be evaluated have not changed.
         """
         cdef int rc = 0
         self._check_idle()

@@ -1,6 +1,5 @@
-cimport cython
 from libc.math cimport ceil
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 # A key is the first 18 bits of a double (sign, exponent, 6 bits of the mantissa), changed so that
@@ -64,7 +63,6 @@ cdef inline int sketch_add(Sketch *s, uint32_t key, uint64_t n) noexcept nogil:
     return 0
 
 
-@cython.cdivision(True)
 cdef inline uint64_t nearest_rank(uint64_t n, double p) noexcept nogil:
     """The rank, from 1 to n, of the p-quantile of n > 0 values: `ceil(n * p)`."""
     cdef double rank = ceil(<double> n * p)

@@ -33,6 +33,7 @@ cdef enum:
     MANTISSA_BITS = 46              # those that a key leaves out
     VARINT_MAX_BYTES = 10
     TOTAL_MAX_BYTES = 10
+    QUANTILES_MAX = 64              # for Python, at once
 
 
 # -- buckets -----------------------------------------------------------------------------------
@@ -502,14 +503,36 @@ cdef class QuantileSketch:
         Raises:
             ValueError: if p is not between 0 and 1.
         """
-        if not 0 <= p <= 1:
-            raise ValueError(f"p must be between 0.0 and 1.0, not {p}")
+        _check_share(p)
         return sketch_quantile(&self._sketch, p, low, high)
+
+    def quantiles(self, shares, double low=-INFINITY, double high=INFINITY) -> list[float]:
+        """The same for several shares; in one pass if they ascend.
+
+        Raises:
+            ValueError: if one of them is not between 0 and 1, or if there are more than 64.
+        """
+        cdef double[QUANTILES_MAX] p, out
+        cdef int n = 0
+        for share in shares:
+            if n == QUANTILES_MAX:
+                raise ValueError(f"more than {QUANTILES_MAX} shares at once")
+            p[n] = share
+            _check_share(p[n])
+            n += 1
+        sketch_quantiles(&self._sketch, p, n, low, high, out)
+        return [out[i] for i in range(n)]
 
     cdef int _check_total(self, uint64_t n) except -1:
         if n + self._sketch.total < n:
             raise OverflowError("a sketch counts up to 2^64 - 1 values")
         return 0
+
+
+cdef inline int _check_share(double p) except -1:
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be between 0.0 and 1.0, not {p}")
+    return 0
 
 
 cdef inline int _check(double value) except -1:

@@ -50,6 +50,7 @@ cdef Py_ssize_t window_feed(WindowData *w, int64_t start_ms, const char *block, 
                             Sketch *scratch) noexcept nogil
 cdef void window_total(const WindowData *w, int64_t pane, Pane *total) noexcept nogil
 cdef int window_slide(WindowData *w, int64_t pane) noexcept nogil
+cdef void window_prefetch(const WindowData *next, const WindowData *after) noexcept nogil
 cdef void window_release_idle(WindowData *w, int64_t pane, int64_t monotonic_ms) noexcept nogil
 cdef int check_window_ms(int64_t window_ms) except -1
 cdef int check_time(int64_t time_ms) except -1

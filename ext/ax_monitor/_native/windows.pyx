@@ -30,12 +30,12 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from ax_monitor._native.panes cimport (
+    KEY_BYTES,
     KeyLog,
     Pane,
     log_append,
     log_close,
     log_count,
-    log_discount,
     log_free,
     pane_add,
     pane_clear,
@@ -50,8 +50,10 @@ from ax_monitor._native.sketch cimport (
     sketch_free,
     sketch_key,
     sketch_quantile,
-    sketch_remove,
 )
+
+cdef extern from *:
+    void prefetch "__builtin_prefetch" (const void *address) nogil
 
 cdef enum:
     PANES_MAX = 60
@@ -69,7 +71,7 @@ cdef void window_init(WindowData *w, int64_t window_ms, bint quantiles) noexcept
     """An empty window of 1 to TIME_MAX_MS milliseconds; it takes no memory yet."""
     cdef int64_t n = min(window_ms, <int64_t> PANES_MAX)
     memset(w, 0, sizeof(WindowData))
-    while n >= PANES_MIN and window_ms % n:
+    while n > PANES_MIN and window_ms % n:
         n -= 1
     if window_ms % n == 0:
         w.pane_ms = window_ms // n
@@ -164,7 +166,7 @@ cdef int _count_panes(WindowData *w, int64_t first, int64_t last) noexcept nogil
     """Count the keys of these panes. 0, or -1: no memory, and the sketch holds none any more."""
     cdef int64_t pane
     for pane in range(max(first, w.first), min(last, w.last) + 1):
-        if log_count(&w.logs[pane & w.mask], &w.sketch):
+        if log_count(&w.logs[pane & w.mask], &w.sketch, 1):
             sketch_clear(&w.sketch)
             w.sketched = NO_PANE
             return -1
@@ -174,7 +176,7 @@ cdef int _count_panes(WindowData *w, int64_t first, int64_t last) noexcept nogil
 cdef void _discount_panes(WindowData *w, int64_t first, int64_t last) noexcept nogil:
     cdef int64_t pane
     for pane in range(max(first, w.first), min(last, w.last) + 1):
-        log_discount(&w.logs[pane & w.mask], &w.sketch)
+        log_count(&w.logs[pane & w.mask], &w.sketch, -1)
 
 
 cdef int window_slide(WindowData *w, int64_t pane) noexcept nogil:
@@ -224,8 +226,11 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
             return -1
         _drop(w, w.first, oldest - 1)
         w.first = max(w.first, oldest)
-        w.future += _drop(w, clock + w.ahead + 1, w.last)
-        w.last = min(w.last, clock + w.ahead)
+        if w.last > clock + w.ahead:
+            w.future += _drop(w, clock + w.ahead + 1, w.last)
+            w.last = clock + w.ahead
+            while w.last >= w.first and not w.panes[w.last & w.mask].count:
+                w.last -= 1
     if w.first > w.last:
         w.first = pane
         w.last = pane - 1
@@ -247,19 +252,22 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
     return 1
 
 
-cdef int _log_key(WindowData *w, double value, Sketch *scratch) noexcept nogil:
+cdef inline int _log_key(WindowData *w, double value, Sketch *scratch) noexcept nogil:
     """0, or -1: no memory, and nothing has changed."""
     cdef uint32_t key = sketch_key(value)
-    if w.hot_sketched and sketch_add(&w.sketch, key, 1):
-        return -1
     if log_append(w.hot_log, key, scratch):
-        if w.hot_sketched:
-            sketch_remove(&w.sketch, key, 1)
+        return -1
+    if w.hot_sketched and sketch_add(&w.sketch, key, 1):
+        w.hot_log.used -= KEY_BYTES
         return -1
     return 0
 
 
-cdef inline int _take(WindowData *w, int64_t timestamp_ms, double value, Sketch *scratch) noexcept nogil:
+cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Sketch *scratch) noexcept nogil:
+    """Take a sample. 1; 0: it is not kept, but counted as what it is; -1: no memory.
+
+    `scratch` is an empty sketch, and empty again afterwards; windows may share it.
+    """
     cdef int rc
     if not isfinite(value):
         w.rejected += 1
@@ -268,18 +276,39 @@ cdef inline int _take(WindowData *w, int64_t timestamp_ms, double value, Sketch 
         rc = _warm(w, timestamp_ms, scratch)
         if rc <= 0:
             return rc
-    if w.hot_log is not NULL and _log_key(w, value, scratch):
+    if w.quantiles and _log_key(w, value, scratch):
         return -1
     pane_add(w.hot_pane, value)
     return 1
 
 
-cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Sketch *scratch) noexcept nogil:
-    """Take a sample. 1; 0: it is not kept, but counted as what it is; -1: no memory.
+cdef Py_ssize_t _log_run(WindowData *w, const char *block, Py_ssize_t n, Py_ssize_t i, Py_ssize_t end,
+                         Sketch *scratch) noexcept nogil:
+    """Log the samples i to end of a block, of the hot pane; where memory ended, or `end`."""
+    cdef double value
+    while i < end:
+        value = block_value(block, n, i)
+        if isfinite(value) and _log_key(w, value, scratch):
+            break
+        i += 1
+    return i
 
-    `scratch` is an empty sketch, and empty again afterwards; windows may share it.
-    """
-    return _take(w, timestamp_ms, value, scratch)
+
+cdef Py_ssize_t _add_run(WindowData *w, const char *block, Py_ssize_t n, Py_ssize_t i,
+                         Py_ssize_t end) noexcept nogil:
+    """Add the samples i to end of a block to the hot pane; how many of them are numbers."""
+    cdef Pane pane = w.hot_pane[0]          # in registers, while it lasts
+    cdef double value
+    while i < end:
+        value = block_value(block, n, i)
+        i += 1
+        if isfinite(value):
+            pane_add(&pane, value)
+        else:
+            w.rejected += 1
+    cdef Py_ssize_t added = <Py_ssize_t> (pane.count - w.hot_pane.count)
+    w.hot_pane[0] = pane
+    return added
 
 
 cdef Py_ssize_t window_feed(WindowData *w, int64_t start_ms, const char *block, Py_ssize_t n,
@@ -288,13 +317,30 @@ cdef Py_ssize_t window_feed(WindowData *w, int64_t start_ms, const char *block, 
 
     How many were kept, or -1: no memory; then some of them may have been.
     """
-    cdef Py_ssize_t i, kept = 0
+    cdef Py_ssize_t i = 0, end, logged, kept = 0
+    cdef int64_t timestamp_ms
     cdef int rc
-    for i in range(n):
-        rc = _take(w, start_ms + block_offset(block, i), block_value(block, n, i), scratch)
-        if rc < 0:
+    while i < n:
+        timestamp_ms = start_ms + block_offset(block, i)
+        if not w.hot_start_ms <= timestamp_ms < w.hot_end_ms:
+            if not isfinite(block_value(block, n, i)):
+                w.rejected += 1
+                i += 1
+                continue
+            rc = _warm(w, timestamp_ms, scratch)
+            if rc < 0:
+                return -1
+            if rc == 0:
+                i += 1
+                continue
+        end = i + 1
+        while end < n and w.hot_start_ms <= start_ms + block_offset(block, end) < w.hot_end_ms:
+            end += 1
+        logged = _log_run(w, block, n, i, end, scratch) if w.quantiles else end
+        kept += _add_run(w, block, n, i, logged)
+        if logged < end:
             return -1
-        kept += rc
+        i = end
     return kept
 
 
@@ -310,6 +356,15 @@ cdef void window_total(const WindowData *w, int64_t pane, Pane *total) noexcept 
         one = &w.panes[p & w.mask]
         if one.count:
             pane_merge(total, one)
+
+
+cdef void window_prefetch(const WindowData *next, const WindowData *after) noexcept nogil:
+    """Have the processor fetch what the next windows will be read from: their memory is anywhere,
+    and a pass over many is waiting for it, mostly."""
+    cdef uint32_t i
+    prefetch(after.sketch.pages)
+    for i in range(next.sketch.n_pages):
+        prefetch(next.sketch.pages[i])
 
 
 cdef void window_release_idle(WindowData *w, int64_t pane, int64_t monotonic_ms) noexcept nogil:

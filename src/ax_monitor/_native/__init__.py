@@ -1,6 +1,7 @@
 """The compiled kernels: the only place from which the rest of the package imports them."""
 
 from ax_monitor._native import batch as _batch
+from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.context import RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
@@ -28,9 +29,11 @@ from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
 from ax_monitor._native.windows import Window
 
-# The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
+# Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
 BATCH_EXTENSION_ENTRY = "sqlite3_axmonitor_init"
+SAMPLES_EXTENSION: str = _samples.__file__
+SAMPLES_EXTENSION_ENTRY = "sqlite3_axsamples_init"
 
 __all__ = [
     "BATCH_EXTENSION",
@@ -42,6 +45,8 @@ __all__ = [
     "RULE_AGGREGATIONS",
     "RULE_NO_DATA",
     "RULE_OPERATORS",
+    "SAMPLES_EXTENSION",
+    "SAMPLES_EXTENSION_ENTRY",
     "SENSITIVE_WORDS",
     "TIME_KEY_SHIFT",
     "BatchWriter",

@@ -13,12 +13,11 @@ from ax_monitor.clock import Moment
 from ax_monitor.model import AlertRule
 from ax_monitor.model._record import Record
 from ax_monitor.pipeline.store import Store
-from ax_monitor.storage import metric_feed
 from ax_monitor.storage.alert_rules import parsed_labels
 from ax_monitor.storage.alert_states import RESOLVE, TRIGGER, Finding
-from ax_monitor.storage.connection import Connection, snapshot
-from ax_monitor.storage.metric_feed import MINUTE_MS, Block
+from ax_monitor.storage.metric_feed import Block
 
+_MINUTE_MS: Final = 60_000
 _OFFSET_BYTES: Final = 2
 _SAMPLE_BYTES: Final = 10  # of a block: an offset and a double
 
@@ -73,16 +72,10 @@ def run_backtest(store: Store, rule: AlertRule, start: int, end: int, interval_m
     if start > end:
         raise ValueError(f"a backtest must not end ({end}) before it starts ({start})")
     run = _Run(rule)
-
-    def evaluate(connection: Connection) -> None:
-        with snapshot(connection):
-            samples = _Samples(connection, run.evaluator, start, end)
-            for now_ms in range(start, end + 1, interval_ms):
-                samples.feed_until(now_ms)
-                run.evaluate(now_ms)
-            run.samples = samples.count
-
-    store.read(evaluate)
+    samples = _Samples(store, run.evaluator, start, end)
+    for now_ms in range(start, end + 1, interval_ms):
+        samples.feed_until(now_ms)
+        run.evaluate(now_ms)
     last = start + (end - start) // interval_ms * interval_ms
     return Backtest(
         rule=rule,
@@ -90,7 +83,7 @@ def run_backtest(store: Store, rule: AlertRule, start: int, end: int, interval_m
         end=last,
         interval_ms=interval_ms,
         evaluations=run.evaluations,
-        samples=run.samples,
+        samples=samples.count,
         firings=tuple(sorted(run.firings, key=lambda firing: firing.triggered_at)),
     )
 
@@ -102,7 +95,6 @@ class _Run:
         self.evaluator = Evaluator([replace(rule, enabled=True)])
         self.firings: list[Firing] = []
         self.evaluations = 0
-        self.samples = 0
         self._open: dict[str, int] = {}  # places in `firings`, by group
 
     def evaluate(self, now_ms: int) -> None:
@@ -131,18 +123,13 @@ class _Run:
 class _Samples:
     """The samples that a rule is about, fed in the order of time."""
 
-    def __init__(self, connection: Connection, evaluator: Evaluator, start: int, end: int) -> None:
+    def __init__(self, store: Store, evaluator: Evaluator, start: int, end: int) -> None:
         self._evaluator = evaluator
-        wanted: list[int] = []
         window_ms = 0
-        for series in metric_feed.find_series(connection, evaluator.metric_types()):
-            if own := evaluator.window_ms(series):
-                evaluator.define(series)
-                wanted.append(series.series)
-                window_ms = own
-        self._blocks = metric_feed.history(
-            connection, wanted, start - window_ms, end, in_order=True
-        )
+        for metric_type in evaluator.metric_types():
+            for series in store.find_series(metric_type):
+                window_ms = evaluator.define(series) or window_ms
+        self._blocks = store.metric_history(evaluator.wanted(), start - window_ms, end)
         self._waiting: list[Block] = []  # of minutes that are not over
         self._next: Block | None = next(self._blocks, None)
         self.count = 0
@@ -151,9 +138,9 @@ class _Samples:
         """Feed what had been recorded by then."""
         self._evaluator.advance(now_ms)
         waiting, self._waiting = self._waiting, []
-        for block in (*waiting, *self._taken(now_ms // MINUTE_MS)):
+        for block in (*waiting, *self._taken(now_ms // _MINUTE_MS)):
             series, minute, samples = block
-            past, later = _split(samples, now_ms - minute * MINUTE_MS)
+            past, later = _split(samples, now_ms - minute * _MINUTE_MS)
             if past:
                 self.count += len(past) // _SAMPLE_BYTES
                 self._evaluator.feed(series, minute, past)
@@ -168,7 +155,7 @@ class _Samples:
 
 def _split(samples: bytes, last_offset: int) -> tuple[bytes, bytes]:
     """A block as two: up to an offset, and behind it."""
-    if last_offset >= MINUTE_MS - 1:
+    if last_offset >= _MINUTE_MS - 1:
         return samples, b""
     n = len(samples) // _SAMPLE_BYTES
     offsets = array("H", samples[: n * _OFFSET_BYTES])

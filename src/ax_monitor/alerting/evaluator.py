@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from ax_monitor._native import RULE_AGGREGATIONS, RULE_NO_DATA, RULE_OPERATORS, RuleTable
 from ax_monitor.clock import Moment
-from ax_monitor.model import AlertRule
+from ax_monitor.model import AlertRule, Series
 from ax_monitor.storage.alert_rules import parsed_labels, to_json
 from ax_monitor.storage.alert_states import (
     INACTIVE,
@@ -35,26 +35,6 @@ _TENANT: Final = None  # stands for a label name where the tenant is meant
 
 _Fact = tuple[str | None, str]
 _Facts = frozenset[_Fact]
-
-
-class Series(Protocol):
-    """What a series is."""
-
-    @property
-    def series(self) -> int:
-        """Its id."""
-
-    @property
-    def metric_type(self) -> str:
-        """Name of the metric."""
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Its labels."""
-
-    @property
-    def tenant_id(self) -> str | None:
-        """The tenant it belongs to."""
 
 
 @dataclass(slots=True)
@@ -95,7 +75,8 @@ class Evaluator:
         self._groups: list[str] = []
         self._states: dict[int, RuleState] = {}  # as stored, by slot; those that ever changed
         self._triggers: dict[int, int] = {}  # of those, when they were evaluated here last
-        self._series: dict[int, Series | None] = {}  # None: it is where it belongs
+        self._series: dict[int, Series | None] = {}  # that are wanted; None: it is where it belongs
+        self._unwanted: set[int] = set()
         self._index = self._compile(rules)
 
     def __len__(self) -> int:
@@ -183,28 +164,33 @@ class Evaluator:
 
     # -- samples ----------------------------------------------------------------------------------
 
-    def window_ms(self, series: Series) -> int:
-        """The longest window that wants samples of a series; 0: none does."""
-        return max((selector.window_ms for selector in self._selectors(series)), default=0)
-
     def metric_types(self) -> list[str]:
         """The metrics that rules watch."""
         return list(self._index)
 
-    def define(self, series: Series) -> None:
-        """Say what a series is."""
-        self._series.setdefault(series.series, series)
+    def wanted(self) -> list[int]:
+        """The series whose samples are wanted, of those that are defined."""
+        return list(self._series)
 
-    def is_defined(self, series: int) -> bool:
-        """Has it been said what this series is?"""
-        return series in self._series
+    def undefined(self, ids: Iterable[int]) -> list[int]:
+        """Those of some series of which has not been said what they are."""
+        return [i for i in ids if i not in self._series and i not in self._unwanted]
+
+    def define(self, series: Series) -> int:
+        """Say what a series is; the longest window that wants its samples, in ms; 0: none does."""
+        window_ms = max((selector.window_ms for selector in self._selectors(series)), default=0)
+        if window_ms:
+            self._series.setdefault(series.series, series)
+        else:
+            self._unwanted.add(series.series)
+        return window_ms
 
     def advance(self, now_ms: int) -> None:
         """Tell the time, before samples are fed."""
         self._table.advance(now_ms)
 
     def feed(self, series: int, minute: int, samples: bytes) -> None:
-        """Take a block of samples of a defined series."""
+        """Take a block of samples of a series that is wanted."""
         if (definition := self._series[series]) is not None:
             self._series[series] = None
             for selector in self._selectors(definition):

@@ -13,7 +13,7 @@ from ax_monitor.clock import Moment
 from ax_monitor.errors import StorageError
 from ax_monitor.model import Alert
 from ax_monitor.pipeline.store import Store
-from ax_monitor.storage import alert_rules, metric_feed
+from ax_monitor.storage import alert_rules, metric_feed, series
 from ax_monitor.storage.alert_rules import BrokenRule
 from ax_monitor.storage.alert_states import (
     Finding,
@@ -23,7 +23,7 @@ from ax_monitor.storage.alert_states import (
     states_version,
 )
 from ax_monitor.storage.connection import Connection, snapshot
-from ax_monitor.storage.metric_feed import Block, FeedPosition
+from ax_monitor.storage.metric_feed import FeedPosition
 
 FINDINGS_PER_WRITE: Final = 200  # the pump waits meanwhile: some 20 ms
 AHEAD_MS: Final = 120_000  # clocks of others may be ahead; as in windows.pyx
@@ -61,6 +61,7 @@ class LiveEvaluator:
         self._evaluator: Evaluator | None = None
         self._rules_version = self._states_version = -1
         self._position: FeedPosition | None = None  # None: nothing has been read yet
+        self._wanted: dict[int, list[int]] = defaultdict(list)  # series by their longest window
         self._told: dict[str, BrokenRule] = {}
         self._offset_ms = 0  # the wall clock less the monotonic one
 
@@ -145,6 +146,7 @@ class LiveEvaluator:
         still = {rule.id for rule in broken}
         self._told = {rule_id: rule for rule_id, rule in self._told.items() if rule_id in still}
         self._evaluator, self._states_version, self._position = Evaluator(rules), -1, None
+        self._wanted.clear()
 
     def _learn_states(self, connection: Connection) -> None:
         """What other processes have made of the rules."""
@@ -166,42 +168,34 @@ class LiveEvaluator:
         clock = self._store.clock
         now_ms = clock.time_ms()
         offset_ms = now_ms - int(clock.monotonic() * 1000)
-        evaluator.advance(now_ms)
-        position = metric_feed.feed_position(connection)
         after, self._position = self._position, None  # if this fails, it begins anew
-        if (
-            after is None
-            or offset_ms < self._offset_ms - JUMP_MS
-            or metric_feed.has_gap(connection, after)
-        ):
-            self._read_history(connection, evaluator, now_ms)
-        else:
-            self._feed(connection, evaluator, metric_feed.feed(connection, after))
-        self._position = position
+        if offset_ms < self._offset_ms - JUMP_MS:
+            after = None
         self._offset_ms = offset_ms
+        self._learn_series(connection, evaluator)
+        evaluator.advance(now_ms)
+        arrived = metric_feed.read_feed(connection, after, evaluator.wanted(), None)
+        if arrived.gap:
+            self._read_history(connection, evaluator, now_ms)
+        for block in arrived.chunks:
+            evaluator.feed(*block)
+        self._position = arrived.position
+
+    def _learn_series(self, connection: Connection, evaluator: Evaluator) -> None:
+        """What series there are now. One that is new has no samples from before."""
+        ids = series.ids_of_metrics(connection, evaluator.metric_types())
+        if new := evaluator.undefined(ids):
+            for found in series.get_series(connection, new):
+                if window_ms := evaluator.define(found):
+                    self._wanted[window_ms].append(found.series)
 
     def _read_history(self, connection: Connection, evaluator: Evaluator, now_ms: int) -> None:
         """All samples that windows want, anew."""
         evaluator.clear()
-        wanted: dict[int, list[int]] = defaultdict(list)  # series by the length of their windows
-        for series in metric_feed.find_series(connection, evaluator.metric_types()):
-            if window_ms := evaluator.window_ms(series):
-                evaluator.define(series)
-                wanted[window_ms].append(series.series)
-        for window_ms, ids in wanted.items():
-            blocks = metric_feed.history(connection, ids, now_ms - window_ms, now_ms + AHEAD_MS)
-            for series_id, minute, samples in blocks:
-                evaluator.feed(series_id, minute, samples)
-
-    def _feed(self, connection: Connection, evaluator: Evaluator, blocks: Iterable[Block]) -> None:
-        unknown: list[Block] = []
-        for block in blocks:
-            if evaluator.is_defined(block[0]):
-                evaluator.feed(*block)
-            else:
-                unknown.append(block)
-        for series in metric_feed.get_series(connection, {block[0] for block in unknown}):
-            evaluator.define(series)
-        for block in unknown:
-            if evaluator.is_defined(block[0]):  # else its series is gone, or damaged
-                evaluator.feed(*block)
+        for window_ms, ids in self._wanted.items():
+            pieces = metric_feed.plan_history(
+                connection, ids, now_ms - window_ms, now_ms + AHEAD_MS
+            )
+            for piece in pieces:
+                for block in metric_feed.read_history(connection, ids, piece):
+                    evaluator.feed(*block)

@@ -6,9 +6,9 @@ import atexit
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from weakref import WeakSet
 
 from ax_monitor import config
@@ -18,11 +18,15 @@ from ax_monitor.config import StoreOptions
 from ax_monitor.errors import StorageError
 from ax_monitor.events import Events
 from ax_monitor.model import (
+    Aggregation,
     LogEntry,
     LogLevel,
     LogPage,
     LogQuery,
+    MetricAggregation,
+    Series,
     Span,
+    TimeSeries,
     Trace,
     TracePage,
     TraceQuery,
@@ -32,15 +36,20 @@ from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderStats
-from ax_monitor.storage import logs, traces
+from ax_monitor.storage import logs, metric_feed, metrics, series, traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
     Connection,
     snapshot,
 )
+from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
 T = TypeVar("T")
@@ -236,7 +245,7 @@ class Store:
 
     def query_logs(self, query: LogQuery) -> LogPage:
         """The log entries that match; everything recorded here before is among them."""
-        return self._read(lambda connection: logs.query_logs(connection, query))
+        return self.read(lambda connection: logs.query_logs(connection, query))
 
     def log_entry(self, record: bytes) -> LogEntry:
         """The entry that a record of this process's ring becomes; `seq` comes with the commit."""
@@ -244,11 +253,11 @@ class Store:
 
     def count_logs(self) -> int:
         """The number of log entries. Reads the whole index: some 10 ms a million."""
-        return self._read(logs.count_logs)
+        return self.read(logs.count_logs)
 
     def count_logs_by_level(self) -> dict[LogLevel, int]:
         """The number of log entries of every level. Reads the whole table."""
-        return self._read(logs.count_logs_by_level)
+        return self.read(logs.count_logs_by_level)
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete the log entries before a time, in small transactions; how many it were."""
@@ -279,7 +288,7 @@ class Store:
                 known = logs.query_logs(connection, _not_before(window, since))
                 return known, logs.query_logs(connection, newest)
 
-        known, earlier = self._read(look)
+        known, earlier = self.read(look)
         shown = {entry.seq for page in (known, earlier) for entry in page}
         return self._follow(window, earlier, shown, since, poll_s=poll_s, lookback_ms=lookback_ms)
 
@@ -321,25 +330,25 @@ class Store:
 
     def get_trace(self, trace_id: str) -> Trace | None:
         """The trace with its completed spans; None if there is none of this id."""
-        return self._read(lambda connection: traces.get_trace(connection, trace_id))
+        return self.read(lambda connection: traces.get_trace(connection, trace_id))
 
     def get_traces_by_execution(self, execution_id: str) -> list[Trace]:
         """The traces of an execution with their completed spans, oldest first."""
-        return self._read(
+        return self.read(
             lambda connection: traces.get_traces_by_execution(connection, execution_id)
         )
 
     def find_traces(self, query: TraceQuery) -> TracePage:
         """The traces that match, without their spans."""
-        return self._read(lambda connection: traces.find_traces(connection, query))
+        return self.read(lambda connection: traces.find_traces(connection, query))
 
     def trace_ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """At most `limit` ids of traces that begin so."""
-        return self._read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
+        return self.read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
 
     def get_trace_stats(self) -> TraceStats:
         """Figures over all traces. Reads whole indexes: some 10 ms for a million spans."""
-        return self._read(traces.get_trace_stats)
+        return self.read(traces.get_trace_stats)
 
     def open_span(self, fields: tuple[Any, ...]) -> Span:
         """The span that an open one's fields say; see `TraceChannel.open_spans`."""
@@ -349,11 +358,138 @@ class Store:
         """Delete the traces that ended before a time, with their spans; how many it were."""
         return self._writing_pump().delete_traces(before_ms)
 
+    # -- metrics ----------------------------------------------------------------------------------
+
+    def find_series(
+        self,
+        metric_type: str | None = None,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Series]:
+        """The series of a metric (None: of all), of a tenant (None: of all), with these labels."""
+        return self.read(
+            lambda connection: series.find_series(
+                connection, metric_type, tenant_id=tenant_id, labels=labels
+            )
+        )
+
+    def metric_aggregation(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        exact: bool = False,
+    ) -> MetricAggregation | None:
+        """Figures over the samples in a range of time, both ends inclusive; None if there are none.
+
+        `exact`: percentiles from the samples themselves also if there are more than 100,000.
+        """
+        return self.read(
+            lambda connection: metrics.get_aggregation(
+                connection,
+                metric_type,
+                start_ms,
+                end_ms,
+                tenant_id=tenant_id,
+                labels=labels,
+                exact=exact,
+            )
+        )
+
+    def metric_time_series(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        interval_ms: int,
+        aggregation: Aggregation | str,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> TimeSeries:
+        """One point for each interval that has samples; intervals begin at multiples of theirs."""
+        return self.read(
+            lambda connection: metrics.get_time_series(
+                connection,
+                metric_type,
+                start_ms,
+                end_ms,
+                interval_ms,
+                aggregation,
+                tenant_id=tenant_id,
+                labels=labels,
+            )
+        )
+
+    def metric_values(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The samples in a range of time, both ends inclusive: timestamps and values, by time."""
+        return self.read(
+            lambda connection: metrics.get_values(
+                connection, metric_type, start_ms, end_ms, tenant_id=tenant_id, labels=labels
+            )
+        )
+
+    def count_samples(self) -> int:
+        """The number of samples. Reads the summaries of all hours."""
+        return self.read(metrics.count_samples)
+
+    def list_metric_types(self) -> list[str]:
+        """The names of the metrics that there are, in order."""
+        return self.read(series.list_metric_types)
+
+    def metric_history(
+        self, series_ids: Iterable[int], start_ms: int, end_ms: int
+    ) -> Iterator[Block]:
+        """(series, minute, samples) of everything stored in a range of time, minute by minute.
+
+        Read a little at a time: what is recorded meanwhile may be in it or not.
+        """
+        ids = list(series_ids)
+        pieces = self.read(
+            lambda connection: metric_feed.plan_history(connection, ids, start_ms, end_ms)
+        )
+        for piece in pieces:
+            # Not across a yield: who reads may fork, and a child must not use this connection.
+            with self._readers.connection() as connection:
+                found = metric_feed.read_history(connection, ids, piece)
+            yield from found
+
+    def metric_feed(
+        self,
+        after: FeedPosition | None,
+        series_ids: Iterable[int],
+        *,
+        since_ms: int | None = None,
+    ) -> MetricFeed:
+        """What has arrived since `after`, from every process; see `MetricFeed`."""
+        ids = list(series_ids)
+        return self.read(lambda connection: metric_feed.read_feed(connection, after, ids, since_ms))
+
+    def delete_samples(self, before_ms: int) -> int:
+        """Delete the samples before a time, in small transactions; how many it were."""
+        return self._writing_pump().delete_samples(before_ms)
+
     # -- the rest ---------------------------------------------------------------------------------
 
     def read(self, query: Callable[[Connection], T]) -> T:
-        """Run a function of `storage` on a connection that sees everything recorded here before."""
-        return self._read(query)
+        """Run a function of `storage` behind the barrier: what is pending is written first, if that
+        is possible."""
+        if self._pump is not None:
+            self._pump.flush(BARRIER_S)
+        with self._readers.connection() as connection:
+            return query(connection)
 
     def write(self, change: Callable[[Connection], T]) -> T:
         """Run a function of `storage` in one write transaction. It has to be short.
@@ -366,13 +502,6 @@ class Store:
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         return self._pump.change(change)
-
-    def _read(self, query: Callable[[Connection], T]) -> T:
-        """Run a query behind the barrier: what is pending is written first, if that is possible."""
-        if self._pump is not None:
-            self._pump.flush(BARRIER_S)
-        with self._readers.connection() as connection:
-            return query(connection)
 
     # -- the end ----------------------------------------------------------------------------------
 

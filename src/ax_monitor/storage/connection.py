@@ -10,11 +10,11 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
-from ax_monitor._native import FSTAT_ADDRESS
+from ax_monitor._native import FSTAT_ADDRESS, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY
 from ax_monitor.errors import StorageError
 
 Connection = apsw.Connection
@@ -89,13 +89,21 @@ _tell_forks_apart()
 
 @contextlib.contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
-    """Several queries that see the database as it is at one moment."""
-    connection.execute("BEGIN")
+    """Several queries that see the database as it is at one moment; one may be within another."""
+    outermost = not connection.in_transaction
+    if outermost:
+        connection.execute("BEGIN")
     try:
         yield
     finally:
-        if connection.in_transaction:  # an error may have ended it
+        if outermost and connection.in_transaction:  # an error may have ended it
             connection.execute("ROLLBACK")
+
+
+def one_row(connection: Connection, sql: str, values: Any = ()) -> tuple[Any, ...]:
+    """The row of a query that has exactly one."""
+    (row,) = connection.execute(sql, values).fetchall()
+    return row
 
 
 @contextlib.contextmanager
@@ -177,6 +185,7 @@ def open_writer(
         connection.execute("PRAGMA mmap_size=0")
         connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
+        load_extension(connection, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY)
     except BaseException:
         connection.close(True)
         raise
@@ -208,10 +217,20 @@ def open_reader(path: str, *, vfs: str | None = None) -> apsw.Connection:
         connection.execute("PRAGMA mmap_size=0")
         connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
+        load_extension(connection, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY)
     except BaseException:
         connection.close(True)
         raise
     return connection
+
+
+def load_extension(connection: apsw.Connection, library: str, entry: str) -> None:
+    """Load one of our own kernels; nothing else can be loaded, before or after."""
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
+    try:
+        connection.load_extension(os.path.abspath(library), entry)
+    finally:
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
 
 
 def _restrict(connection: apsw.Connection) -> None:

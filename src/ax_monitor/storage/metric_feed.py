@@ -1,138 +1,156 @@
-"""Samples as they were stored: what arrived since a moment, and what there was before."""
+"""Samples as blocks, for who keeps windows of his own: what was stored, and what comes in."""
 
 from __future__ import annotations
 
-import json
-import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
-from ax_monitor.storage.alert_rules import as_bytes, parsed_labels, readable
-
-MINUTE_MS: Final = 60_000
-Block = tuple[int, int, bytes]
-"""(series, minute, samples): `samples` as in metric_chunks."""
-
-_SERIES: Final = (
-    f"SELECT series, {as_bytes(('metric_type', 'labels', 'tenant_id'))} FROM metric_series "
+from ax_monitor.storage.connection import one_row, snapshot
+from ax_monitor.storage.metric_sql import (
+    MINUTE_MS,
+    WIDE_SERIES,
+    Range,
+    arrivals,
+    blocks,
+    ids_value,
+    sizes,
 )
-_HISTORY: Final = """
-WITH wanted(series) AS MATERIALIZED (SELECT value FROM json_each(:series))
-SELECT m.series, m.minute, m.samples FROM wanted
-  CROSS JOIN metric_minutes m ON m.series = wanted.series AND m.minute BETWEEN :first AND :last
-UNION ALL
-SELECT series, minute, samples FROM metric_chunks
-  WHERE minute BETWEEN :first AND :last AND series IN wanted
-UNION ALL
-SELECT r.series, r.timestamp, r.value FROM wanted
-  CROSS JOIN metric_rows r ON r.series = wanted.series
-  AND r.timestamp BETWEEN :first * 60000 AND :last * 60000 + 59999
-"""
-_ROW: Final = struct.Struct("<Hd")
+from ax_monitor.storage.series import check_version
 
+PIECE_SAMPLES: Final = 1_000_000  # of history read at once, if it can be told apart: 10 MB
 
-@dataclass(frozen=True, slots=True)
-class FeedSeries:
-    """What a series is, as far as rules want to know."""
+Block = tuple[int, int, bytes]  # series, minute, samples (see samples.pxd)
 
-    series: int
-    metric_type: str
-    labels: dict[str, str]
-    tenant_id: str | None
+_MERGED: Final = (
+    "SELECT series, minute, ax_merge(samples, rank) FROM found WHERE samples IS NOT NULL "
+    "GROUP BY minute, series ORDER BY minute, series"
+)
+_SIZES: Final = "SELECT hour, sum(count), max(unsealed) FROM found GROUP BY hour ORDER BY hour"
+_POSITION: Final = (
+    "SELECT metric_batch, (SELECT coalesce(max(seq), 0) FROM metric_rows), metric_changed, "
+    "metric_sealed FROM recorder_state"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class FeedPosition:
-    """How far a feed has been read: batches of recorders, rows of other programs."""
+    """Up to where samples have been read.
+
+    Args:
+        batch: The last batch of chunks.
+        row: The last foreign row.
+        changed: How often other programs had changed or deleted samples.
+    """
 
     batch: int
     row: int
+    changed: int
 
 
-def feed_position(connection: apsw.Connection) -> FeedPosition:
-    """Where a feed begins that is to bring what is not stored yet."""
-    ((batch, row),) = connection.execute(
-        "SELECT metric_batch, (SELECT coalesce(max(seq), 0) FROM metric_rows) FROM recorder_state"
+@dataclass(frozen=True, slots=True)
+class MetricFeed:
+    """What has arrived.
+
+    Args:
+        position: Pass it to the next call.
+        gap: What arrived can't be told: there was no position before, or some of it has been sealed
+            already, or another program has changed samples. Forget what you have; `chunks` is then
+            everything stored since `since_ms` (without that, nothing).
+        chunks: (series, minute, samples), minute by minute.
+    """
+
+    position: FeedPosition
+    gap: bool
+    chunks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a range of time that is read at once."""
+
+    period: Range
+    unsealed: bool  # there are chunks in it
+
+
+def plan_history(
+    connection: apsw.Connection, ids: Sequence[int], start_ms: int, end_ms: int
+) -> list[Piece]:
+    """The pieces, in order, that have everything stored of these series in a range."""
+    check_version(connection)
+    period = Range.of(start_ms, end_ms)
+    if period.is_empty or not ids:
+        return []
+    hours: list[tuple[Any, ...]] = connection.execute(
+        sizes(wide=len(ids) >= WIDE_SERIES) + _SIZES,
+        {"ids": ids_value(ids), **period.values(hours=False)},
     ).fetchall()
-    assert isinstance(batch, int)
-    assert isinstance(row, int)
-    return FeedPosition(batch, row)
+    return list(_pieces(period, hours))
 
 
-def has_gap(connection: apsw.Connection, after: FeedPosition) -> bool:
-    """Whether chunks that came after a position may have been sealed already."""
-    ((sealed,),) = connection.execute("SELECT metric_sealed FROM recorder_state").fetchall()
-    assert isinstance(sealed, int)
-    return sealed > after.batch
+def _pieces(period: Range, hours: Sequence[tuple[int, int, int]]) -> Iterator[Piece]:
+    """Put sparse hours together and take dense ones apart."""
+    gathered: list[int] = []
+    size, unsealed = 0, False
+    for hour, count, has_chunks in hours:
+        if gathered and size + count > PIECE_SAMPLES:
+            yield _piece(period, gathered[0] * 60, gathered[-1] * 60 + 59, unsealed)
+            gathered, size, unsealed = [], 0, False
+        if count > PIECE_SAMPLES:
+            minutes = max(1, 60 * PIECE_SAMPLES // count)
+            for first in range(hour * 60, hour * 60 + 60, minutes):
+                last = min(first + minutes, hour * 60 + 60) - 1
+                piece = _piece(period, first, last, bool(has_chunks))
+                if not piece.period.is_empty:
+                    yield piece
+            continue
+        gathered.append(hour)
+        size += count
+        unsealed = unsealed or bool(has_chunks)
+    if gathered:
+        yield _piece(period, gathered[0] * 60, gathered[-1] * 60 + 59, unsealed)
 
 
-def feed(connection: apsw.Connection, after: FeedPosition) -> Iterator[Block]:
-    """What has arrived since a position, of all series and from every process."""
-    for series, minute, samples in connection.execute(
-        "SELECT series, minute, samples FROM metric_chunks WHERE batch > ?", (after.batch,)
-    ):
-        yield series, minute, samples
-    for series, timestamp, value in connection.execute(
-        "SELECT series, timestamp, value FROM metric_rows WHERE seq > ?", (after.row,)
-    ):
-        yield _block(series, timestamp, value)
+def _piece(period: Range, first_minute: int, last_minute: int, unsealed: bool) -> Piece:
+    start_ms = max(period.start_ms, first_minute * MINUTE_MS)
+    end_ms = min(period.end_ms, last_minute * MINUTE_MS + MINUTE_MS - 1)
+    return Piece(Range(start_ms, end_ms), unsealed)
 
 
-def history(
+def read_history(connection: apsw.Connection, ids: Sequence[int], piece: Piece) -> list[Block]:
+    """The samples of a piece, one block a series and minute."""
+    found = blocks(wide=len(ids) >= WIDE_SERIES, chunks=piece.unsealed)
+    values = {"ids": ids_value(ids), **piece.period.values(hours=False)}
+    return _blocks(connection, found + _MERGED, values)
+
+
+def read_feed(
     connection: apsw.Connection,
-    series: Iterable[int],
-    start_ms: int,
-    end_ms: int,
-    *,
-    in_order: bool = False,
-) -> Iterator[Block]:
-    """What is stored of series in the minutes of a range; by minute, if asked for."""
-    rows = connection.execute(
-        _HISTORY + ("ORDER BY 2" if in_order else ""),
-        {
-            "series": json.dumps(list(series)),
-            "first": start_ms // MINUTE_MS,
-            "last": end_ms // MINUTE_MS,
-        },
-    )
-    for series_id, place, samples in rows:
-        if isinstance(samples, bytes):
-            yield series_id, place, samples
-        else:
-            yield _block(series_id, place, samples)
+    after: FeedPosition | None,
+    ids: Sequence[int],
+    since_ms: int | None,
+) -> MetricFeed:
+    """What has arrived since `after`; see `MetricFeed`. All at one moment."""
+    check_version(connection)
+    with snapshot(connection):
+        batch, row, changed, sealed = one_row(connection, _POSITION)
+        position = FeedPosition(batch, row, changed)
+        if after is None or not sealed <= after.batch <= batch or changed != after.changed:
+            chunks: list[Block] = []
+            if since_ms is not None:
+                for piece in plan_history(connection, ids, since_ms, 2**62):
+                    chunks += read_history(connection, ids, piece)
+            return MetricFeed(position, True, tuple(chunks))
+        found = arrivals(wide=len(ids) >= WIDE_SERIES)
+        values = {"ids": ids_value(ids), "batch": after.batch, "row": after.row}
+        return MetricFeed(position, False, tuple(_blocks(connection, found + _MERGED, values)))
 
 
-def find_series(connection: apsw.Connection, metric_types: Iterable[str]) -> list[FeedSeries]:
-    """The series of some metrics."""
-    rows = connection.execute(
-        f"{_SERIES} WHERE metric_type IN (SELECT value FROM json_each(?))",
-        (json.dumps(list(metric_types)),),
-    )
-    return [_series(row) for row in rows]
-
-
-def get_series(connection: apsw.Connection, series: Iterable[int]) -> list[FeedSeries]:
-    """The series with these ids, as far as there are."""
-    rows = connection.execute(
-        f"{_SERIES} WHERE series IN (SELECT value FROM json_each(?))", (json.dumps(list(series)),)
-    )
-    return [_series(row) for row in rows]
-
-
-def _series(row: tuple[object, ...]) -> FeedSeries:
-    series, metric_type, labels, tenant_id = row
-    assert isinstance(series, int)
-    return FeedSeries(
-        series,
-        readable(metric_type),
-        parsed_labels(labels),
-        None if tenant_id is None else readable(tenant_id),
-    )
-
-
-def _block(series: int, timestamp: int, value: float) -> Block:
-    minute, offset = divmod(timestamp, MINUTE_MS)
-    return series, minute, _ROW.pack(offset, value)
+def _blocks(connection: apsw.Connection, sql: str, values: dict[str, Any]) -> list[Block]:
+    return [
+        (series, minute, bytes(samples))
+        for series, minute, samples in connection.execute(sql, values)
+        if samples
+    ]

@@ -60,3 +60,4 @@ CREATE INDEX metric_rows_series ON metric_rows(series, timestamp);
 
 ALTER TABLE recorder_state ADD COLUMN metric_batch INTEGER NOT NULL DEFAULT 0;   -- the last one
 ALTER TABLE recorder_state ADD COLUMN metric_sealed INTEGER NOT NULL DEFAULT 0;  -- chunks up to this batch may be gone
+ALTER TABLE recorder_state ADD COLUMN metric_changed INTEGER NOT NULL DEFAULT 0; -- how often other programs changed samples
