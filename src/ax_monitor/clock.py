@@ -85,6 +85,15 @@ class Moment:
         """The present moment."""
         return cls(clock.time_ms(), clock.boot_id(), int(clock.monotonic() * 1000))
 
+    def follows(self, earlier: Moment) -> bool:
+        """Whether it can be told how long ago another moment was.
+
+        Not if the machine has been restarted, and its wall clock been set back behind that moment.
+        """
+        return bool(self.boot_id and self.boot_id == earlier.boot_id) or (
+            self.time_ms >= earlier.time_ms
+        )
+
     def since(self, earlier: Moment) -> int:
         """Milliseconds that have passed since another moment; never less than 0.
 

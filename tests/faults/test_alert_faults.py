@@ -159,6 +159,20 @@ def test_t4_a_restart_within_a_cooldown(db: str, clock: FakeClock, reboot: bool)
         assert second.the_alert().occurrences == 2
 
 
+def test_t4_a_reboot_with_a_clock_that_went_back(db: str, clock: FakeClock) -> None:
+    """A trigger "in the future" does not keep a rule quiet until then: the cooldown begins anew."""
+    with engine(db, clock) as first:
+        first.rule(cooldown_ms=600_000)
+        assert len(first.evaluate(20)) == 1
+    clock.boot, clock.now_s = "boot-2", 5.0
+    clock.now_ms -= 10 * 365 * 24 * HOUR_MS
+    with engine(db, clock) as second:
+        assert second.evaluate(20) == []
+        assert second.pass_by(20, 540) == []
+        assert len(second.pass_by(20, 60)) == 1
+        assert second.pass_by(20, 540) == []
+
+
 def test_t4_a_restart_while_firing(db: str, clock: FakeClock) -> None:
     """Hysteresis and the resolving at the end survive; also for a group that is silent since."""
     with engine(db, clock) as first:

@@ -144,7 +144,8 @@ class _Application:
             return Outcome(state, error=rule)
         if rule is None or not rule.enabled:
             return Outcome(state)  # the next evaluation has learned of it
-        if state.last_trigger is not None and now.since(state.last_trigger) < rule.cooldown_ms:
+        last = state.last_trigger
+        if last is not None and now.follows(last) and now.since(last) < rule.cooldown_ms:
             return Outcome(state)  # another process was faster
         if not rule.cooldown_ms and state.phase == FIRING and state.triggers != finding.triggers:
             return Outcome(state)  # the same, of a rule that triggers with every evaluation
