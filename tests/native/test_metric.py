@@ -158,6 +158,8 @@ def test_b6_numbers_of_every_kind(channel: Channel, value: Any) -> None:
 
 
 class Hostile:
+    """A number that is none."""
+
     def __float__(self) -> float:
         raise RuntimeError("no")
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ax_monitor._native import Window
-from tests.window_oracles import WindowModel, is_near, is_sum
+from ax_monitor._native import RuleTable, Window
+from tests.window_oracles import WindowModel, block, is_near, is_sum
 
 NOW = 1_700_000_000_000
+MINUTE = 28_000_000
 lengths = st.integers(1, 400) | st.sampled_from([1000, 1009, 5000, 60_000, 300_000, 3_600_000])
 values = st.floats(-1e300, 1e300) | st.floats(1e-3, 1e6) | st.integers(-5, 5).map(float)
 
@@ -367,6 +368,25 @@ def test_quantiles_of_many_samples(seed: int) -> None:
             agree(window, model, t + 2000)
     agree(window, model, t + 5899)
     assert window.count(t + 6100) == 0
+
+
+@pytest.mark.soak
+def test_more_samples_than_a_row_counts() -> None:
+    """More than 2^28 samples of one key in one pane, beside others: packed, and taken out again."""
+    table = RuleTable()
+    table.watch(1, table.add_window(6_000_000, True))
+    table.feed(1, MINUTE, block([(0, 1.0), (1, 3.0)]))
+    many = block([(i, 2.0) for i in range(60_000)])
+    for _ in range(5000):
+        table.feed(1, MINUTE, many)
+    end = MINUTE * 60_000 + 59_999
+    table.feed(1, MINUTE + 10, block([(0, 5.0)]))
+    assert table.aggregate(0, end)[0] == 300_000_002
+    assert table.aggregate(0, end)[2:] == (1.0, 3.0, *[pytest.approx(2.0, rel=1 / 129)] * 3)
+    later = end + 6_000_000
+    assert table.aggregate(0, later)[0] == 1
+    assert table.aggregate(0, later)[4:] == (5.0, 5.0, 5.0)
+    assert table.aggregate(0, end)[2:] == (1.0, 3.0, *[pytest.approx(2.0, rel=1 / 129)] * 3)
 
 
 # -- arguments -------------------------------------------------------------------------------------

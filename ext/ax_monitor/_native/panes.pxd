@@ -13,26 +13,30 @@ cdef struct Pane:
 
 # The keys of a pane's samples as bytes: enough to count them in a sketch, and out of it again.
 cdef struct KeyLog:
-    uint8_t *bytes
+    uint8_t *bytes                  # ROW_SLACK_BYTES more than `room`
     uint32_t used
     uint32_t room
     uint32_t packed                 # the first so many bytes are rows, the others single keys
     uint32_t tried                  # so many were used when packing would not have made it shorter
 
+# What packing needs for a moment; windows may share it. All zero is an empty one.
+cdef struct Scratch:
+    Sketch sketch                   # empty
+    uint8_t *rows
+    size_t room
+
 cdef enum:
     KEY_BYTES = 3
 
-cdef int log_grow(KeyLog *log, Sketch *scratch) noexcept nogil
-cdef void log_close(KeyLog *log, Sketch *scratch) noexcept nogil
+cdef int log_grow(KeyLog *log, Scratch *scratch) noexcept nogil
+cdef void log_close(KeyLog *log, Scratch *scratch, KeyLog *spare) noexcept nogil
 cdef void log_free(KeyLog *log) noexcept nogil
 cdef int log_count(const KeyLog *log, Sketch *sketch, uint64_t times) noexcept nogil
+cdef void scratch_free(Scratch *scratch) noexcept nogil
 
 
-cdef inline int log_append(KeyLog *log, uint32_t key, Sketch *scratch) noexcept nogil:
-    """Write a key down. 0, or -1: no memory, and nothing is lost.
-
-    `scratch` is an empty sketch to pack with, and empty again afterwards.
-    """
+cdef inline int log_append(KeyLog *log, uint32_t key, Scratch *scratch) noexcept nogil:
+    """Write a key down. 0, or -1: no memory, and nothing is lost."""
     cdef uint8_t *at
     if log.room - log.used < KEY_BYTES and log_grow(log, scratch):
         return -1

@@ -24,10 +24,10 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 from posix.unistd cimport usleep
 
-from ax_monitor._native.panes cimport Pane, pane_sum
+from ax_monitor._native.panes cimport Pane, Scratch, pane_sum, scratch_free
 from ax_monitor._native.routes cimport NO_LINK, Routes, routes_add, routes_find, routes_free
 from ax_monitor._native.samples cimport MINUTE_MS, SAMPLE_BYTES
-from ax_monitor._native.sketch cimport Sketch, sketch_free, sketch_quantiles
+from ax_monitor._native.sketch cimport sketch_quantiles
 from ax_monitor._native.windows cimport (
     TIME_MAX_MS,
     WindowData,
@@ -306,7 +306,7 @@ cdef class RuleTable:
     cdef uint32_t _window_room
     cdef Routes _routes
     cdef Rules _rules
-    cdef Sketch _scratch            # empty between calls
+    cdef Scratch _scratch
     cdef int64_t _now_ms
     cdef bint _told                 # `_now_ms` is set
     cdef bint _busy                 # a method is at work without the GIL
@@ -318,7 +318,7 @@ cdef class RuleTable:
         free(self._windows)
         routes_free(&self._routes)
         rules_free(&self._rules)
-        sketch_free(&self._scratch)
+        scratch_free(&self._scratch)
 
     # -- what there is -------------------------------------------------------------------------
 

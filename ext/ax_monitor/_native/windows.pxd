@@ -1,6 +1,6 @@
 from libc.stdint cimport int64_t, uint64_t
 
-from ax_monitor._native.panes cimport KeyLog, Pane
+from ax_monitor._native.panes cimport KeyLog, Pane, Scratch
 from ax_monitor._native.sketch cimport Sketch
 
 cdef extern from *:
@@ -22,6 +22,7 @@ cdef struct WindowData:
     # Ring of panes: pane p is at p & mask. Nothing is kept outside of [first, last].
     Pane *panes                 # NULL: no memory is taken
     KeyLog *logs                # beside them; NULL without quantiles
+    KeyLog spare                # empty; memory for the log of the next pane
     int64_t mask
     int64_t first
     int64_t last                # below `first`: nothing is kept
@@ -45,9 +46,9 @@ cdef void window_init(WindowData *w, int64_t window_ms, bint quantiles) noexcept
 cdef void window_free(WindowData *w) noexcept nogil
 cdef int64_t window_pane(const WindowData *w, int64_t timestamp_ms) noexcept nogil
 cdef void window_tell(WindowData *w, int64_t now_ms) noexcept nogil
-cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Sketch *scratch) noexcept nogil
+cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Scratch *scratch) noexcept nogil
 cdef Py_ssize_t window_feed(WindowData *w, int64_t start_ms, const char *block, Py_ssize_t n,
-                            Sketch *scratch) noexcept nogil
+                            Scratch *scratch) noexcept nogil
 cdef void window_total(const WindowData *w, int64_t pane, Pane *total) noexcept nogil
 cdef int window_slide(WindowData *w, int64_t pane) noexcept nogil
 cdef void window_prefetch(const WindowData *next, const WindowData *after) noexcept nogil

@@ -33,6 +33,7 @@ from ax_monitor._native.panes cimport (
     KEY_BYTES,
     KeyLog,
     Pane,
+    Scratch,
     log_append,
     log_close,
     log_count,
@@ -41,10 +42,10 @@ from ax_monitor._native.panes cimport (
     pane_clear,
     pane_merge,
     pane_sum,
+    scratch_free,
 )
 from ax_monitor._native.samples cimport block_offset, block_value
 from ax_monitor._native.sketch cimport (
-    Sketch,
     sketch_add,
     sketch_clear,
     sketch_free,
@@ -89,6 +90,7 @@ cdef void window_free(WindowData *w) noexcept nogil:
     _drop(w, w.first, w.last)
     free(w.panes)
     free(w.logs)
+    log_free(&w.spare)
     sketch_free(&w.sketch)
     w.panes = NULL
     w.logs = NULL
@@ -203,7 +205,7 @@ cdef int window_slide(WindowData *w, int64_t pane) noexcept nogil:
 # -- samples -----------------------------------------------------------------------------------
 
 
-cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept nogil:
+cdef int _warm(WindowData *w, int64_t timestamp_ms, Scratch *scratch) noexcept nogil:
     """Make the pane of a sample the hot one. 1; 0: the sample is not kept, but counted; -1: no memory."""
     cdef int64_t pane = window_pane(w, timestamp_ms)
     cdef int64_t clock = w.clock
@@ -218,7 +220,7 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
         w.future += 1
         return 0
     if w.hot != pane and w.logs is not NULL and w.first <= w.hot <= w.last:
-        log_close(&w.logs[w.hot & w.mask], scratch)
+        log_close(&w.logs[w.hot & w.mask], scratch, &w.spare)
     w.hot = NO_PANE
     _cool(w)
     if w.first <= w.last:
@@ -244,7 +246,11 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
     w.hot_start_ms = pane * w.pane_ms
     w.hot_end_ms = w.hot_start_ms + w.pane_ms
     w.hot_pane = &w.panes[pane & w.mask]
-    w.hot_log = &w.logs[pane & w.mask] if w.quantiles else NULL
+    if w.quantiles:
+        w.hot_log = &w.logs[pane & w.mask]
+        if w.hot_log.bytes is NULL:
+            w.hot_log[0] = w.spare
+            memset(&w.spare, 0, sizeof(KeyLog))
     w.hot_sketched = w.sketched != NO_PANE and w.sketched - w.n_panes < pane <= w.sketched
     w.idle_since_ms = NO_PANE
     if not w.hot_pane.count:
@@ -252,7 +258,7 @@ cdef int _warm(WindowData *w, int64_t timestamp_ms, Sketch *scratch) noexcept no
     return 1
 
 
-cdef inline int _log_key(WindowData *w, double value, Sketch *scratch) noexcept nogil:
+cdef inline int _log_key(WindowData *w, double value, Scratch *scratch) noexcept nogil:
     """0, or -1: no memory, and nothing has changed."""
     cdef uint32_t key = sketch_key(value)
     if log_append(w.hot_log, key, scratch):
@@ -263,10 +269,8 @@ cdef inline int _log_key(WindowData *w, double value, Sketch *scratch) noexcept 
     return 0
 
 
-cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Sketch *scratch) noexcept nogil:
+cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Scratch *scratch) noexcept nogil:
     """Take a sample. 1; 0: it is not kept, but counted as what it is; -1: no memory.
-
-    `scratch` is an empty sketch, and empty again afterwards; windows may share it.
     """
     cdef int rc
     if not isfinite(value):
@@ -283,7 +287,7 @@ cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Sketch *s
 
 
 cdef Py_ssize_t _log_run(WindowData *w, const char *block, Py_ssize_t n, Py_ssize_t i, Py_ssize_t end,
-                         Sketch *scratch) noexcept nogil:
+                         Scratch *scratch) noexcept nogil:
     """Log the samples i to end of a block, of the hot pane; where memory ended, or `end`."""
     cdef double value
     while i < end:
@@ -312,7 +316,7 @@ cdef Py_ssize_t _add_run(WindowData *w, const char *block, Py_ssize_t n, Py_ssiz
 
 
 cdef Py_ssize_t window_feed(WindowData *w, int64_t start_ms, const char *block, Py_ssize_t n,
-                            Sketch *scratch) noexcept nogil:
+                            Scratch *scratch) noexcept nogil:
     """Take the samples of a block (`samples.pxd`) of the minute that begins at `start_ms`.
 
     How many were kept, or -1: no memory; then some of them may have been.
@@ -422,7 +426,7 @@ cdef class Window:
     """
 
     cdef WindowData _window
-    cdef Sketch _scratch
+    cdef Scratch _scratch
 
     def __cinit__(self):
         window_init(&self._window, 1, False)
@@ -434,7 +438,7 @@ cdef class Window:
 
     def __dealloc__(self):
         window_free(&self._window)
-        sketch_free(&self._scratch)
+        scratch_free(&self._scratch)
 
     @property
     def pane_ms(self) -> int:

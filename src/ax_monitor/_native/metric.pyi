@@ -1,6 +1,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat, SupportsInt, final
 
+from typing_extensions import disjoint_base
+
 MAX_TIMESTAMP_MS: int
 
 @final
@@ -47,6 +49,7 @@ class MetricSeries:
     def record_at(self, value: SupportsFloat, timestamp: SupportsInt) -> None: ...
     def record_many(self, values: Any, timestamps: Any) -> int: ...
 
+@disjoint_base
 class MetricChannel:
     def __init__(self, settings: MetricSettings) -> None: ...
     def record(
