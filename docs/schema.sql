@@ -1,4 +1,4 @@
--- Version 3, generated from the migrations by `make docs`.
+-- Version 4, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -36,7 +36,7 @@ CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS N
 
 CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
 
-CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, metric_changed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, metric_changed INTEGER NOT NULL DEFAULT 0, alert_rules_version INTEGER NOT NULL DEFAULT 0, alert_states_version INTEGER NOT NULL DEFAULT 0);
 
 CREATE TRIGGER log_contexts_ad AFTER DELETE ON log_contexts BEGIN
   UPDATE recorder_state SET contexts_removed = contexts_removed + 1;
@@ -270,7 +270,7 @@ CREATE TABLE alert_rules (
   cooldown_ms INTEGER NOT NULL,
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
-);
+, tenant_id TEXT, match_labels TEXT, group_by TEXT, for_ms INTEGER NOT NULL DEFAULT 0, auto_resolve INTEGER NOT NULL DEFAULT 0, no_data TEXT NOT NULL DEFAULT 'ignore', resolve_threshold REAL, origin TEXT);
 
 CREATE TABLE alerts (
   id TEXT PRIMARY KEY,
@@ -286,7 +286,7 @@ CREATE TABLE alerts (
   acknowledged_at INTEGER,
   resolved_at INTEGER,
   metadata TEXT                     -- JSON object
-);
+, rule_id TEXT, group_labels TEXT, occurrences INTEGER NOT NULL DEFAULT 1, last_value REAL, updated_at INTEGER);
 
 CREATE INDEX alerts_status ON alerts(status, timestamp);
 
@@ -507,5 +507,78 @@ CREATE TRIGGER metric_moves_insert INSTEAD OF INSERT ON metric_moves BEGIN
       AND minute BETWEEN 60 * (NEW.minute / 60 - (NEW.minute % 60 < 0))
         AND 60 * (NEW.minute / 60 - (NEW.minute % 60 < 0)) + 59
     GROUP BY series;
+END;
+
+CREATE INDEX alert_rules_metric ON alert_rules(metric_type);
+
+CREATE INDEX alert_rules_name ON alert_rules(name);
+
+CREATE INDEX alerts_time ON alerts(timestamp);
+
+CREATE INDEX alerts_severity ON alerts(severity, timestamp);
+
+CREATE INDEX alerts_tenant ON alerts(tenant_id, timestamp) WHERE tenant_id IS NOT NULL;
+
+CREATE INDEX alerts_rule ON alerts(rule_id, group_labels, timestamp) WHERE rule_id IS NOT NULL;
+
+CREATE TABLE alert_states (
+  rule_id TEXT NOT NULL,
+  group_labels TEXT NOT NULL,       -- as in alerts; {} if the rule has no groups
+  phase INTEGER NOT NULL,           -- 0 inactive, 1 pending: met, but not long enough, 2 firing
+  met_since INTEGER NOT NULL,
+  met_since_boot TEXT NOT NULL,
+  met_since_mono INTEGER NOT NULL,
+  last_trigger INTEGER,             -- NULL: never
+  last_trigger_boot TEXT,
+  last_trigger_mono INTEGER,
+  triggers INTEGER NOT NULL DEFAULT 0,  -- how many there were
+  version INTEGER NOT NULL,         -- recorder_state.alert_states_version of the last change
+  PRIMARY KEY (rule_id, group_labels)
+) WITHOUT ROWID;
+
+CREATE INDEX alert_states_version ON alert_states(version);
+
+CREATE TABLE alert_transitions (
+  id TEXT PRIMARY KEY,
+  alert_id TEXT NOT NULL,
+  rule_id TEXT,
+  timestamp INTEGER NOT NULL,
+  from_status TEXT,                 -- NULL: raised by this
+  to_status TEXT NOT NULL,
+  value REAL,
+  actor TEXT
+);
+
+CREATE INDEX alert_transitions_alert ON alert_transitions(alert_id);
+
+CREATE INDEX alert_transitions_rule ON alert_transitions(rule_id, timestamp);
+
+CREATE TABLE alert_silences (
+  id TEXT PRIMARY KEY,
+  rule_id TEXT,                     -- NULL in this and the next: of any
+  severity TEXT,
+  labels TEXT NOT NULL,             -- JSON object: of alerts with all of these
+  starts_at INTEGER NOT NULL,
+  ends_at INTEGER NOT NULL,
+  started_boot TEXT,                -- with the next: of one that lasts a while from its making;
+  started_mono INTEGER,             -- as in alert_states. NULL: the wall clock counts
+  created_by TEXT,
+  comment TEXT
+);
+
+CREATE INDEX alert_silences_end ON alert_silences(ends_at);
+
+CREATE TRIGGER alert_rules_ai AFTER INSERT ON alert_rules BEGIN
+  UPDATE recorder_state SET alert_rules_version = alert_rules_version + 1;
+END;
+
+CREATE TRIGGER alert_rules_au AFTER UPDATE ON alert_rules BEGIN
+  UPDATE recorder_state SET alert_rules_version = alert_rules_version + 1;
+  UPDATE alert_states SET phase = 0 WHERE rule_id = NEW.id AND phase = 1;
+END;
+
+CREATE TRIGGER alert_rules_ad AFTER DELETE ON alert_rules BEGIN
+  UPDATE recorder_state SET alert_rules_version = alert_rules_version + 1;
+  DELETE FROM alert_states WHERE rule_id = OLD.id;
 END;
 

@@ -27,12 +27,16 @@ class FakeClock:
     def __init__(self, time_ms: int = 1_700_000_000_000) -> None:
         self.now_ms = time_ms
         self.now_s = 1000.0
+        self.boot = "boot-1"
 
     def time_ms(self) -> int:
         return self.now_ms
 
     def monotonic(self) -> float:
         return self.now_s
+
+    def boot_id(self) -> str:
+        return self.boot
 
     def advance(self, seconds: float) -> None:
         self.now_s += seconds

@@ -15,6 +15,7 @@ from ax_monitor.errors import (
     AlertRuleError,
     LogQueryError,
     MonitorError,
+    RulesFileError,
     SchemaVersionError,
     SearchSyntaxError,
     SearchTimeout,
@@ -24,6 +25,7 @@ from ax_monitor.errors import (
 EXAMPLES = [
     MonitorError("failed"),
     AlertRuleError("no rule 'x'"),
+    RulesFileError(["rules.yaml:3: rule 'a': severity is missing", "rules.yaml:9: …"]),
     LogQueryError("limit must be …"),
     SearchSyntaxError("unterminated quote", 'a "b', 2),
     SearchTimeout("a* b*", 250),

@@ -1,12 +1,15 @@
 """Observability for high-throughput Python engines: a flight recorder with a database behind it."""
 
 from ax_monitor._native import RecordContext
+from ax_monitor.alerting.backtest import Backtest, Firing
+from ax_monitor.alerting.rules_file import RulesLoaded
 from ax_monitor.config import StoreOptions
 from ax_monitor.context import carry_context, current_context, use_context
 from ax_monitor.errors import (
     AlertRuleError,
     LogQueryError,
     MonitorError,
+    RulesFileError,
     SchemaVersionError,
     SearchSyntaxError,
     SearchTimeout,
@@ -20,6 +23,7 @@ from ax_monitor.model import (
     AlertRule,
     AlertSeverity,
     AlertStatus,
+    AlertTransition,
     HealthCheck,
     HealthStatus,
     LogEntry,
@@ -28,8 +32,10 @@ from ax_monitor.model import (
     LogQuery,
     MetricAggregation,
     MetricType,
+    NoDataPolicy,
     Operator,
     PerformanceMetric,
+    Silence,
     Span,
     SpanEvent,
     SpanKind,
@@ -52,6 +58,7 @@ from ax_monitor.monitor import Monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
+from ax_monitor.services.alerting import AlertingService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
@@ -67,7 +74,11 @@ __all__ = [
     "AlertRuleError",
     "AlertSeverity",
     "AlertStatus",
+    "AlertTransition",
+    "AlertingService",
+    "Backtest",
     "DistributedTracer",
+    "Firing",
     "HealthCheck",
     "HealthStatus",
     "LogEntry",
@@ -80,13 +91,17 @@ __all__ = [
     "MetricsCollector",
     "Monitor",
     "MonitorError",
+    "NoDataPolicy",
     "Operator",
     "PerformanceMetric",
     "RecordContext",
     "RecorderStats",
+    "RulesFileError",
+    "RulesLoaded",
     "SchemaVersionError",
     "SearchSyntaxError",
     "SearchTimeout",
+    "Silence",
     "Span",
     "SpanContext",
     "SpanEvent",

@@ -4,6 +4,7 @@
 
     MonitorError
     ├── AlertRuleError (also ValueError)      a rule or condition is wrong, or there is no such rule
+    │   └── RulesFileError                    a file of rules has mistakes; it lists them all
     ├── LogQueryError (also ValueError)       a log query cannot be answered as it was asked
     │   ├── SearchSyntaxError                 the search text is not a valid search
     │   └── SearchTimeout                     the search is too costly for its time limit
@@ -18,12 +19,14 @@ argument a plain `TypeError`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 __all__ = [
     "AlertRuleError",
     "LogQueryError",
     "MonitorError",
+    "RulesFileError",
     "SchemaVersionError",
     "SearchSyntaxError",
     "SearchTimeout",
@@ -40,6 +43,24 @@ class MonitorError(Exception):
 
 class AlertRuleError(MonitorError, ValueError):
     """An alert rule or its condition has a wrong value, or the rule id is unknown."""
+
+
+class RulesFileError(AlertRuleError):
+    """A file of alert rules can't be loaded. Nothing of it has been.
+
+    The message has a line for each mistake: the file, its line if that is known, the rule, and what
+    is wrong with which key.
+
+    Args:
+        problems: Those lines.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(problems)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
 
 
 class LogQueryError(MonitorError, ValueError):

@@ -20,10 +20,12 @@ from ax_monitor import errors, model
 from ax_monitor.errors import AlertRuleError, LogQueryError
 from ax_monitor.model import (
     AlertCondition,
+    AlertRule,
     LogEntry,
     LogLevel,
     LogQuery,
     MetricType,
+    NoDataPolicy,
     Operator,
     Span,
     SpanEvent,
@@ -53,12 +55,39 @@ json_like = st.recursive(
     ),
     max_leaves=8,
 )
+windows = st.integers(1, 2**63 - 1)
+aggregations = st.sampled_from(model.Aggregation)
 conditions = st.builds(
     AlertCondition,
     operator=st.sampled_from(Operator),
     threshold=finite,
-    window_ms=st.integers(1, 2**63 - 1),
-    aggregation=st.sampled_from(model.Aggregation),
+    window_ms=windows,
+    aggregation=aggregations,
+) | st.builds(
+    lambda operator, numbers, window_ms, aggregation: AlertCondition(
+        operator, max(numbers), window_ms, aggregation, min(numbers)
+    ),
+    st.sampled_from([Operator.GT, Operator.GTE]),
+    st.tuples(finite, finite),
+    windows,
+    aggregations,
+)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+labels = st.dictionaries(texts, texts, max_size=3)
+rules = st.builds(
+    AlertRule,
+    name=texts,
+    description=texts,
+    metric_type=texts,
+    condition=conditions,
+    labels=labels,
+    cooldown_ms=st.integers(0, 2**63 - 1),
+    tenant_id=st.none() | texts,
+    match_labels=st.none() | labels,
+    for_ms=st.integers(0, 2**63 - 1),
+    no_data=st.sampled_from(NoDataPolicy),
+    by=st.lists(texts, unique=True, max_size=3),
+    origin=st.none() | texts,
 )
 entries = st.builds(LogEntry, metadata=st.none() | st.dictionaries(st.text(), json_like))
 queries = st.builds(
@@ -80,7 +109,7 @@ NESTED = {
     "events": lambda: _tuples_of(SpanEvent),
     "spans": lambda: _tuples_of(Span),
 }
-MAPPINGS = {"attributes", "labels", "match_labels", "metadata"}
+MAPPINGS = {"attributes", "group_labels", "labels", "match_labels", "metadata"}
 
 
 def _tuples_of(record_type: type[Record]) -> st.SearchStrategy[tuple[Record, ...]]:
@@ -93,6 +122,8 @@ def _records_of(record_type: type[Record]) -> st.SearchStrategy[Record]:
         return queries
     if record_type is AlertCondition:
         return conditions
+    if record_type is AlertRule:
+        return rules
     names = [field.name for field in dataclasses.fields(record_type)]
     fields: dict[str, Any] = dict.fromkeys(names, ...)
     fields |= {name: st.dictionaries(st.text(), json_like) for name in MAPPINGS & fields.keys()}
@@ -281,6 +312,93 @@ def test_condition_refuses_wrong_values(changes: dict[str, Any], message: str) -
         AlertCondition.from_mapping(CONDITION | changes)
     assert message in str(caught.value)
     assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("operator", "resolve", "message"),
+    [
+        ("gt", 5.1, "resolve_threshold of gt must be at most the threshold 5, got 5.1"),
+        ("gte", 6, "resolve_threshold of gte must be at most"),
+        ("lt", 4, "resolve_threshold of lt must be at least the threshold 5, got 4.0"),
+        ("lte", -5, "resolve_threshold of lte must be at least"),
+        ("eq", 5, "eq takes no resolve_threshold"),
+        ("neq", 5, "neq takes no resolve_threshold"),
+        ("gt", math.nan, "resolve_threshold must be a finite number, got nan"),
+        ("gt", "4", "resolve_threshold must be a finite number, got '4'"),
+    ],
+)
+def test_the_resolve_threshold_is_on_the_clearing_side(
+    operator: str, resolve: Any, message: str
+) -> None:
+    """Hysteresis: what ends a condition lies where the condition is not met."""
+    with pytest.raises(AlertRuleError) as caught:
+        AlertCondition.from_mapping(
+            CONDITION | {"operator": operator, "resolve_threshold": resolve}
+        )
+    assert message in str(caught.value)
+    for operator, resolve in (("gt", 5), ("gte", -1), ("lt", 5), ("lte", 9)):
+        condition = AlertCondition(operator, 5, 60_000, "avg", resolve)
+        assert condition.resolve_threshold == resolve
+
+
+RULE = {
+    "id": "r1",
+    "name": "slow",
+    "description": "too slow",
+    "enabled": True,
+    "metric_type": "api.request.duration",
+    "condition": CONDITION,
+    "severity": "warning",
+    "labels": {"team": "core"},
+    "cooldown_ms": 0,
+    "created_at": 1,
+    "updated_at": 1,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ""}, "name must be a text that is not empty, got ''"),
+        ({"name": " "}, "name must be a text that is not empty"),
+        ({"name": 5}, "name must be a text that is not empty, got 5"),
+        ({"name": "\ud800"}, "name has characters that are none"),
+        ({"metric_type": ""}, "metric_type must be a text that is not empty"),
+        ({"description": None}, "description must be a text, got None"),
+        ({"condition": None}, "condition must be a mapping"),
+        ({"condition": CONDITION | {"threshold": math.inf}}, "threshold must be a finite number"),
+        ({"severity": "fatal"}, "unknown AlertSeverity 'fatal': use one of info, warning"),
+        ({"no_data": "maybe"}, "unknown NoDataPolicy 'maybe': use one of ignore, alert, ok"),
+        ({"cooldown_ms": -1}, "cooldown_ms must be an integer of at least 0, got -1"),
+        ({"cooldown_ms": 1.5}, "cooldown_ms must be an integer"),
+        ({"for_ms": True}, "for_ms must be an integer"),
+        ({"enabled": 1}, "enabled must be True or False, got 1"),
+        ({"auto_resolve": None}, "auto_resolve must be True or False"),
+        ({"labels": None}, "labels must be a mapping, got None"),
+        ({"labels": {"port": 80}}, "labels['port'] must be a text, got 80"),
+        ({"match_labels": {1: "a"}}, "a key of match_labels must be a text"),
+        ({"by": "worker"}, "by must be a list of label names, got 'worker'"),
+        ({"by": ["a", ""]}, "a label name in by must be a text"),
+        ({"by": ["a", "b", "a"]}, "by has a label name twice"),
+        ({"tenant_id": ""}, "tenant_id must be a text that is not empty"),
+    ],
+)
+def test_a_rule_refuses_wrong_values(changes: dict[str, Any], message: str) -> None:
+    """A rule that could not be evaluated does not exist; the error names what is wrong."""
+    with pytest.raises(AlertRuleError) as caught:
+        AlertRule(**RULE | changes)
+    assert message in str(caught.value)
+
+
+def test_a_rule_normalises_what_it_is_given() -> None:
+    """Words become members of their vocabularies, a mapping a condition, a list a tuple."""
+    given = {"route": "/x"}
+    rule = AlertRule(**RULE | {"match_labels": given, "by": ["worker"], "no_data": "ok"})
+    given["route"] = "/y"
+    assert rule.severity is model.AlertSeverity.WARNING
+    assert rule.no_data is NoDataPolicy.OK
+    assert rule.condition == AlertCondition(**CONDITION)
+    assert (rule.by, rule.match_labels) == (("worker",), {"route": "/x"})
 
 
 @pytest.mark.parametrize("missing", CONDITION)

@@ -106,7 +106,7 @@ def test_severity_number_out_of_range_is_refused(number) -> None:
 
 
 def test_spec_vocabularies_are_complete() -> None:
-    """The nine vocabularies of the contract exist, and that of traces, with its words."""
+    """The nine vocabularies of the contract exist, and two of our own, with their words."""
     assert {vocabulary.__name__: " ".join(vocabulary) for vocabulary in VOCABULARIES} == {
         "LogLevel": "debug info warn error fatal",
         "SpanKind": "internal server client producer consumer",
@@ -114,6 +114,7 @@ def test_spec_vocabularies_are_complete() -> None:
         "TraceStatus": "open ok error interrupted",
         "AlertSeverity": "info warning error critical",
         "AlertStatus": "active acknowledged resolved",
+        "NoDataPolicy": "ignore alert ok",
         "Operator": "gt gte lt lte eq neq",
         "Aggregation": "avg sum min max count p50 p95 p99 rate",
         "HealthStatus": "healthy degraded unhealthy",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,21 +17,12 @@ import click
 from ax_monitor.config import database_path
 from ax_monitor.errors import MonitorError
 from ax_monitor.model import LogLevel
+from ax_monitor.model.duration import parse_duration_ms
 from ax_monitor.pipeline.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 Scalar = str | int | float | bool | None
 
-_MS_PER_UNIT: Final = {
-    "ms": 1,
-    "s": 1000,
-    "m": 60_000,
-    "h": 3_600_000,
-    "d": 86_400_000,
-    "w": 604_800_000,
-}
-_DURATION_PART: Final = re.compile(r"(\d{1,9})(ms|[smhdw])", re.ASCII)
-_DURATION: Final = re.compile(rf"(?:{_DURATION_PART.pattern})+", re.ASCII)
 _INT64: Final = range(-(2**63), 2**63)
 
 
@@ -137,6 +129,14 @@ def row_limit(text: str) -> int | None:
     return int(text)
 
 
+def duration_ms(text: str) -> int:
+    """A duration in ms."""
+    try:
+        return parse_duration_ms(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 def parse_moment(text: str, *, now_ms: int, utc: bool, option: str) -> int:
     """The time that a user means, in ms: so long ago (`1h30m`), or ISO 8601.
 
@@ -149,10 +149,8 @@ def parse_moment(text: str, *, now_ms: int, utc: bool, option: str) -> int:
     Raises:
         click.BadParameter: It is neither.
     """
-    if _DURATION.fullmatch(text):
-        return now_ms - sum(
-            int(number) * _MS_PER_UNIT[unit] for number, unit in _DURATION_PART.findall(text)
-        )
+    with contextlib.suppress(ValueError):
+        return now_ms - parse_duration_ms(text)
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

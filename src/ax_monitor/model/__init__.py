@@ -5,7 +5,7 @@ milliseconds since the Unix epoch (UTC), durations are in milliseconds, and `to_
 record as JSON data.
 """
 
-from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule
+from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule, AlertTransition, Silence
 from ax_monitor.model.health import HealthCheck, SystemHealth
 from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.metrics import (
@@ -32,6 +32,7 @@ from ax_monitor.model.vocabulary import (
     AlertStatus,
     HealthStatus,
     LogLevel,
+    NoDataPolicy,
     Operator,
     SpanKind,
     SpanStatus,
@@ -47,6 +48,7 @@ __all__ = [
     "AlertRule",
     "AlertSeverity",
     "AlertStatus",
+    "AlertTransition",
     "HealthCheck",
     "HealthStatus",
     "LogEntry",
@@ -55,9 +57,11 @@ __all__ = [
     "LogQuery",
     "MetricAggregation",
     "MetricType",
+    "NoDataPolicy",
     "Operator",
     "PerformanceMetric",
     "Series",
+    "Silence",
     "Span",
     "SpanEvent",
     "SpanKind",

@@ -13,6 +13,7 @@ __all__ = [
     "AlertStatus",
     "HealthStatus",
     "LogLevel",
+    "NoDataPolicy",
     "Operator",
     "SpanKind",
     "SpanStatus",
@@ -180,6 +181,17 @@ class Aggregation(Vocabulary):
     P95 = "p95"
     P99 = "p99"
     RATE = "rate"
+
+
+class NoDataPolicy(Vocabulary):
+    """What a window without samples means to an alert rule.
+
+    `IGNORE`: nothing changes. `ALERT`: the condition is met. `OK`: it is not met.
+    """
+
+    IGNORE = "ignore"
+    ALERT = "alert"
+    OK = "ok"
 
 
 class HealthStatus(Vocabulary):

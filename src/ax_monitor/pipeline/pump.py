@@ -15,7 +15,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ax_monitor.clock import SYSTEM_CLOCK, Clock
 from ax_monitor.config import StoreOptions
@@ -24,6 +24,7 @@ from ax_monitor.events import Events
 from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.storage.connection import Connection
 from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
@@ -46,6 +47,7 @@ CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the 
 REPORT_S: Final = 60.0  # how often the same trouble is written to stderr, at most
 FLUSH_S: Final = 30.0
 DELETE_ROWS: Final = 500  # a transaction: well under 50 ms
+T = TypeVar("T")
 
 
 class Pump:
@@ -447,6 +449,13 @@ class Pump:
                 gone, more = self._ready_writer().delete_traces(before_ms, DELETE_ROWS)
             total += gone
         return total
+
+    def change(self, change: Callable[[Connection], T]) -> T:
+        """Run `change` in one transaction of the write connection, between two batches."""
+        with self._drain_lock:
+            if self._recorder.closed:
+                raise StorageError(f"{self._database} has been closed")
+            return self._ready_writer().change(change)
 
     def delete_samples(self, before_ms: int) -> int:
         """Delete samples before a time, a little at a time; how many it were."""

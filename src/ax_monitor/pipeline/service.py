@@ -27,6 +27,11 @@ class Service:
         self._store, self._owns_store = resolve_store(store)
         return self._store
 
+    @property
+    def store(self) -> Store:
+        """The store that it works on."""
+        return self._store
+
     def _first_moment_kept(self, retention_days: float) -> int:
         """The time before which `cleanup` deletes, in ms.
 

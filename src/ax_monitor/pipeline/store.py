@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from weakref import WeakSet
 
 from ax_monitor import config
 from ax_monitor._native import keep_forever
@@ -52,6 +53,16 @@ if TYPE_CHECKING:
 
 BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
 T = TypeVar("T")
+
+
+class AttachedService(Protocol):
+    """A service with a thread of its own."""
+
+    def store_closes(self) -> None:
+        """The store closes now, or the interpreter exits: end the thread."""
+
+    def after_fork_in_child(self) -> None:
+        """The thread stayed with the parent. Only swap pointers."""
 
 
 class Store:
@@ -116,6 +127,7 @@ class Store:
         self._recorder: Recorder | None = None
         self._pump: Pump | None = None
         self._log_drops: Callable[[dict[str, int]], None] = lambda dropped: None
+        self._services: WeakSet[AttachedService] = WeakSet()
         if read_only:
             with self._readers.connection():
                 pass
@@ -233,7 +245,7 @@ class Store:
 
     def query_logs(self, query: LogQuery) -> LogPage:
         """The log entries that match; everything recorded here before is among them."""
-        return self._read(lambda connection: logs.query_logs(connection, query))
+        return self.read(lambda connection: logs.query_logs(connection, query))
 
     def log_entry(self, record: bytes) -> LogEntry:
         """The entry that a record of this process's ring becomes; `seq` comes with the commit."""
@@ -241,11 +253,11 @@ class Store:
 
     def count_logs(self) -> int:
         """The number of log entries. Reads the whole index: some 10 ms a million."""
-        return self._read(logs.count_logs)
+        return self.read(logs.count_logs)
 
     def count_logs_by_level(self) -> dict[LogLevel, int]:
         """The number of log entries of every level. Reads the whole table."""
-        return self._read(logs.count_logs_by_level)
+        return self.read(logs.count_logs_by_level)
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete the log entries before a time, in small transactions; how many it were."""
@@ -276,7 +288,7 @@ class Store:
                 known = logs.query_logs(connection, _not_before(window, since))
                 return known, logs.query_logs(connection, newest)
 
-        known, earlier = self._read(look)
+        known, earlier = self.read(look)
         shown = {entry.seq for page in (known, earlier) for entry in page}
         return self._follow(window, earlier, shown, since, poll_s=poll_s, lookback_ms=lookback_ms)
 
@@ -318,25 +330,25 @@ class Store:
 
     def get_trace(self, trace_id: str) -> Trace | None:
         """The trace with its completed spans; None if there is none of this id."""
-        return self._read(lambda connection: traces.get_trace(connection, trace_id))
+        return self.read(lambda connection: traces.get_trace(connection, trace_id))
 
     def get_traces_by_execution(self, execution_id: str) -> list[Trace]:
         """The traces of an execution with their completed spans, oldest first."""
-        return self._read(
+        return self.read(
             lambda connection: traces.get_traces_by_execution(connection, execution_id)
         )
 
     def find_traces(self, query: TraceQuery) -> TracePage:
         """The traces that match, without their spans."""
-        return self._read(lambda connection: traces.find_traces(connection, query))
+        return self.read(lambda connection: traces.find_traces(connection, query))
 
     def trace_ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
         """At most `limit` ids of traces that begin so."""
-        return self._read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
+        return self.read(lambda connection: traces.ids_with_prefix(connection, prefix, limit))
 
     def get_trace_stats(self) -> TraceStats:
         """Figures over all traces. Reads whole indexes: some 10 ms for a million spans."""
-        return self._read(traces.get_trace_stats)
+        return self.read(traces.get_trace_stats)
 
     def open_span(self, fields: tuple[Any, ...]) -> Span:
         """The span that an open one's fields say; see `TraceChannel.open_spans`."""
@@ -356,7 +368,7 @@ class Store:
         labels: Mapping[str, str] | None = None,
     ) -> list[Series]:
         """The series of a metric (None: of all), of a tenant (None: of all), with these labels."""
-        return self._read(
+        return self.read(
             lambda connection: series.find_series(
                 connection, metric_type, tenant_id=tenant_id, labels=labels
             )
@@ -376,7 +388,7 @@ class Store:
 
         `exact`: percentiles from the samples themselves also if there are more than 100,000.
         """
-        return self._read(
+        return self.read(
             lambda connection: metrics.get_aggregation(
                 connection,
                 metric_type,
@@ -400,7 +412,7 @@ class Store:
         labels: Mapping[str, str] | None = None,
     ) -> TimeSeries:
         """One point for each interval that has samples; intervals begin at multiples of theirs."""
-        return self._read(
+        return self.read(
             lambda connection: metrics.get_time_series(
                 connection,
                 metric_type,
@@ -423,7 +435,7 @@ class Store:
         labels: Mapping[str, str] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """The samples in a range of time, both ends inclusive: timestamps and values, by time."""
-        return self._read(
+        return self.read(
             lambda connection: metrics.get_values(
                 connection, metric_type, start_ms, end_ms, tenant_id=tenant_id, labels=labels
             )
@@ -431,11 +443,11 @@ class Store:
 
     def count_samples(self) -> int:
         """The number of samples. Reads the summaries of all hours."""
-        return self._read(metrics.count_samples)
+        return self.read(metrics.count_samples)
 
     def list_metric_types(self) -> list[str]:
         """The names of the metrics that there are, in order."""
-        return self._read(series.list_metric_types)
+        return self.read(series.list_metric_types)
 
     def metric_history(
         self, series_ids: Iterable[int], start_ms: int, end_ms: int
@@ -445,7 +457,7 @@ class Store:
         Read a little at a time: what is recorded meanwhile may be in it or not.
         """
         ids = list(series_ids)
-        pieces = self._read(
+        pieces = self.read(
             lambda connection: metric_feed.plan_history(connection, ids, start_ms, end_ms)
         )
         for piece in pieces:
@@ -463,20 +475,33 @@ class Store:
     ) -> MetricFeed:
         """What has arrived since `after`, from every process; see `MetricFeed`."""
         ids = list(series_ids)
-        return self._read(
-            lambda connection: metric_feed.read_feed(connection, after, ids, since_ms)
-        )
+        return self.read(lambda connection: metric_feed.read_feed(connection, after, ids, since_ms))
 
     def delete_samples(self, before_ms: int) -> int:
         """Delete the samples before a time, in small transactions; how many it were."""
         return self._writing_pump().delete_samples(before_ms)
 
-    def _read(self, query: Callable[[Connection], T]) -> T:
-        """Run a query behind the barrier: what is pending is written first, if that is possible."""
+    # -- the rest ---------------------------------------------------------------------------------
+
+    def read(self, query: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` behind the barrier: what is pending is written first, if that
+        is possible."""
         if self._pump is not None:
             self._pump.flush(BARRIER_S)
         with self._readers.connection() as connection:
             return query(connection)
+
+    def write(self, change: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` in one write transaction. It has to be short.
+
+        Raises:
+            StorageError: the store is read-only or closed, or the database can't be written.
+        """
+        if self._pump is None:
+            raise StorageError(f"{self.path} was opened read-only: nothing can be changed")
+        if self.closed:
+            raise StorageError(f"{self.path} has been closed")
+        return self._pump.change(change)
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -489,6 +514,7 @@ class Store:
         if self.closed:
             return
         self.closed = True
+        self._stop_services()
         try:
             if self._pump is not None:
                 self._pump.close()
@@ -497,6 +523,14 @@ class Store:
             _open_stores.discard(self)
             self.events.close()
             self._readers.close()
+
+    def attach(self, service: AttachedService) -> None:
+        """Tell a service when the store closes, and when it finds itself in a forked child."""
+        self._services.add(service)
+
+    def _stop_services(self) -> None:
+        for service in list(self._services):
+            service.store_closes()
 
     def __enter__(self) -> Store:
         return self
@@ -509,6 +543,7 @@ class Store:
         return f"<Store {self.path!r} ({state})>"
 
     def _at_exit(self) -> None:
+        self._stop_services()
         if self._pump is not None and self._pump.drain_at_exit():
             self.events.flush(1.0)
 
@@ -517,6 +552,8 @@ class Store:
         for connection in self._readers.forget():
             keep_forever(connection)
         self.events.after_fork_in_child()
+        for service in list(self._services):
+            service.after_fork_in_child()
         if self._pump is not None and self._recorder is not None:
             keep_forever(self._pump.after_fork_in_child())
             self._recorder.after_fork_in_child()

@@ -89,12 +89,14 @@ _tell_forks_apart()
 
 @contextlib.contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
-    """Several queries that see the database as it is at one moment."""
-    connection.execute("BEGIN")
+    """Several queries that see the database as it is at one moment; one may be within another."""
+    outermost = not connection.in_transaction
+    if outermost:
+        connection.execute("BEGIN")
     try:
         yield
     finally:
-        if connection.in_transaction:  # an error may have ended it
+        if outermost and connection.in_transaction:  # an error may have ended it
             connection.execute("ROLLBACK")
 
 

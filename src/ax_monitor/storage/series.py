@@ -59,6 +59,30 @@ def series_ids(
     return [row[0] for row in _select(connection, metric_type, tenant_id, labels)]
 
 
+def ids_of_metrics(connection: apsw.Connection, metric_types: Iterable[str]) -> set[int]:
+    """The ids of all series of some metrics; some 0.1 µs each."""
+    check_version(connection)
+    rows = connection.execute(
+        "SELECT series FROM metric_series WHERE metric_type IN (SELECT value FROM json_each(?))",
+        (json.dumps([_stored(name) for name in metric_types]),),
+    )
+    return {series for (series,) in rows}
+
+
+def get_series(connection: apsw.Connection, ids: Iterable[int]) -> list[Series]:
+    """The series with these ids, as far as there are."""
+    check_version(connection)
+    rows: Iterable[tuple[Any, ...]] = connection.execute(
+        "SELECT series, metric_type, unit, labels, tenant_id FROM metric_series "
+        "WHERE series IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(ids)),),
+    )
+    return [
+        Series(series, name, unit, dict(_parse_labels(text)), tenant)
+        for series, name, unit, text, tenant in rows
+    ]
+
+
 def list_metric_types(connection: apsw.Connection) -> list[str]:
     """The names of the metrics that have series, in order."""
     check_version(connection)

@@ -238,11 +238,11 @@ class Writer:
 
     def delete_traces(self, before_ms: int, limit: int) -> tuple[int, bool]:
         """As `storage.traces.delete_traces`, in one transaction."""
-        return self._change(lambda connection: traces.delete_traces(connection, before_ms, limit))
+        return self.change(lambda connection: traces.delete_traces(connection, before_ms, limit))
 
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
-        return self._change(lambda connection: traces.interrupt_traces(connection, ring_id))
+        return self.change(lambda connection: traces.interrupt_traces(connection, ring_id))
 
     def seal_samples(self, now_ms: int) -> bool:
         """Seal some chunks that are due, in one transaction; whether there is more at once.
@@ -251,14 +251,14 @@ class Writer:
         """
         with storage_errors(self.path, "reading"):
             due = self._sealer.due(self._connection, now_ms)
-        return due and self._change(self._sealer.step)
+        return due and self.change(self._sealer.step)
 
     def delete_samples(self, deletion: Deletion) -> bool:
         """Go on with a deletion, in one transaction; whether there is more."""
-        return self._change(deletion.step)
+        return self.change(deletion.step)
 
-    def _change(self, change: Callable[[apsw.Connection], T]) -> T:
-        """Run `change` in one transaction."""
+    def change(self, change: Callable[[apsw.Connection], T]) -> T:
+        """Run `change` in one transaction. It has to be short: no batch is written meanwhile."""
         with storage_errors(self.path, "writing to"):
             connection = self._connection
             connection.execute("BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""How rules are written, and how they are evaluated: now, and over the past."""
