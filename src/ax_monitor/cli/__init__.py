@@ -4,6 +4,7 @@
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
 | `logs`, `traces`, `metrics`, `import_`, `doctor` | one command each |
+| `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
 | `_chart`, `_units` | charts out of characters; values with their units |
@@ -33,6 +34,7 @@ INTERRUPTED: Final = 130
 # Name, module, and the line shown in the list of commands. A command's module is imported when it
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "alerts": ("alerts", "See alerts, take care of them, and say what is to be watched."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),

@@ -18,9 +18,11 @@ from ax_monitor.config import database_path
 from ax_monitor.errors import MonitorError
 from ax_monitor.model import LogLevel
 from ax_monitor.model.duration import parse_duration_ms
+from ax_monitor.model.vocabulary import Vocabulary
 from ax_monitor.pipeline.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+V = TypeVar("V", bound=Vocabulary)
 Scalar = str | int | float | bool | None
 
 _INT64: Final = range(-(2**63), 2**63)
@@ -86,6 +88,18 @@ def open_for_reading(db: str | None) -> Store:
 # -- values -------------------------------------------------------------------------------------
 
 
+def one_of(vocabulary: type[V]) -> Callable[[str], V]:
+    """What turns a word of a vocabulary, in any case, into its member."""
+
+    def parse(text: str) -> V:
+        try:
+            return vocabulary.parse(text.lower())
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is none of {', '.join(vocabulary)}") from None
+
+    return parse
+
+
 def log_level(text: str) -> LogLevel:
     """A log level, in any case."""
     try:
@@ -100,6 +114,14 @@ def key_value(text: str) -> tuple[str, Scalar]:
     if not key or not separator:
         raise click.BadParameter(f"{text!r} is not KEY=VALUE")
     return key, scalar(value)
+
+
+def label_value(text: str) -> tuple[str, str]:
+    """NAME=VALUE, both texts."""
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE")
+    return name, value
 
 
 def scalar(text: str) -> Scalar:

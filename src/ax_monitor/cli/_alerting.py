@@ -1,0 +1,58 @@
+"""What the commands about alerts share: finding things by the beginning of their ids."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import click
+
+from ax_monitor.cli._options import existing_database
+from ax_monitor.config import database_path
+from ax_monitor.model import AlertSeverity
+from ax_monitor.pipeline.store import Store
+from ax_monitor.services.alerting import AlertingService
+from ax_monitor.storage import alert_rules, alerts
+
+SEVERITY_STYLES: Final = {
+    AlertSeverity.INFO: "",
+    AlertSeverity.WARNING: "yellow",
+    AlertSeverity.ERROR: "red",
+    AlertSeverity.CRITICAL: "bold red",
+}
+
+
+@contextlib.contextmanager
+def open_for_changes(db: str | None, *, create: bool = False) -> Iterator[AlertingService]:
+    """The database, to write to it; made if it is not there only if that makes sense."""
+    with Store(database_path(db) if create else existing_database(db)) as store:
+        yield AlertingService(store)
+
+
+def the_one(ids: Sequence[str], what: str, text: str) -> str:
+    """The only one of the ids that were found for a text."""
+    if len(ids) > 1:
+        raise click.ClickException(f"more than one {what} begins with {text!r}")
+    if not ids:
+        raise click.ClickException(f"no {what} {text!r}")
+    return ids[0]
+
+
+def found_alert(service: AlertingService, text: str) -> str:
+    """The id of the alert whose id this is, or begins so."""
+    ids = service.store.read(lambda connection: alerts.alert_ids(connection, text, 2))
+    return the_one(ids, "alert", text)
+
+
+def found_rule(service: AlertingService, text: str) -> str:
+    """The id of the rule whose id this is, or begins so, or whose name it is."""
+    ids = service.store.read(lambda connection: alert_rules.rule_ids(connection, text, 2))
+    return the_one(ids, "alert rule", text)
+
+
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Labels behind something else: ` {host=a, disk=sda}`, or nothing."""
+    if not labels:
+        return ""
+    return f" {{{', '.join(f'{name}={value}' for name, value in labels.items())}}}"
