@@ -1,6 +1,7 @@
 """Observability for high-throughput Python engines: a flight recorder with a database behind it."""
 
 from ax_monitor._native import RecordContext
+from ax_monitor._version import __version__ as __version__
 from ax_monitor.config import StoreOptions
 from ax_monitor.context import carry_context, current_context, use_context
 from ax_monitor.errors import (
@@ -13,6 +14,7 @@ from ax_monitor.errors import (
     StorageError,
     TraceQueryError,
 )
+from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.model import (
     Aggregation,
     Alert,
@@ -30,6 +32,7 @@ from ax_monitor.model import (
     MetricType,
     Operator,
     PerformanceMetric,
+    ProbeAnswer,
     Span,
     SpanEvent,
     SpanKind,
@@ -52,12 +55,11 @@ from ax_monitor.monitor import Monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
+from ax_monitor.services.health import HealthCheckService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Aggregation",
@@ -69,7 +71,9 @@ __all__ = [
     "AlertStatus",
     "DistributedTracer",
     "HealthCheck",
+    "HealthCheckService",
     "HealthStatus",
+    "HealthThresholds",
     "LogEntry",
     "LogLevel",
     "LogPage",
@@ -82,6 +86,7 @@ __all__ = [
     "MonitorError",
     "Operator",
     "PerformanceMetric",
+    "ProbeAnswer",
     "RecordContext",
     "RecorderStats",
     "SchemaVersionError",

@@ -6,7 +6,7 @@ record as JSON data.
 """
 
 from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule
-from ax_monitor.model.health import HealthCheck, SystemHealth
+from ax_monitor.model.health import HealthCheck, ProbeAnswer, SystemHealth
 from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.metrics import (
     MetricAggregation,
@@ -56,6 +56,7 @@ __all__ = [
     "MetricType",
     "Operator",
     "PerformanceMetric",
+    "ProbeAnswer",
     "Span",
     "SpanEvent",
     "SpanKind",

@@ -8,7 +8,8 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
+from weakref import WeakSet
 
 from ax_monitor import config
 from ax_monitor._native import keep_forever
@@ -30,7 +31,7 @@ from ax_monitor.model import (
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
-from ax_monitor.pipeline.stats import RecorderStats
+from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.storage import logs, traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
@@ -38,11 +39,22 @@ from ax_monitor.storage.connection import (
     Connection,
     snapshot,
 )
+from ax_monitor.storage.health import take_write_lock
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
 
 BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
 T = TypeVar("T")
+
+
+class AttachedService(Protocol):
+    """A service with a thread of its own."""
+
+    def store_closes(self) -> None:
+        """The store closes now, or the interpreter exits: end the thread."""
+
+    def after_fork_in_child(self) -> None:
+        """The thread stayed with the parent. Only swap pointers."""
 
 
 class Store:
@@ -107,6 +119,7 @@ class Store:
         self._recorder: Recorder | None = None
         self._pump: Pump | None = None
         self._log_drops: Callable[[dict[str, int]], None] = lambda dropped: None
+        self._services: WeakSet[AttachedService] = WeakSet()
         if read_only:
             with self._readers.connection():
                 pass
@@ -219,6 +232,38 @@ class Store:
             events_dropped=self.events.dropped,
             listener_errors=self.events.listener_errors,
         )
+
+    # -- health -----------------------------------------------------------------------------------
+
+    def recorder_state(self) -> RecorderState | None:
+        """How recording goes in this process; None if the store is read-only."""
+        if self._recorder is None or self._pump is None:
+            return None
+        writing: Literal["thread", "nobody yet", "nobody", "closed"] = "nobody"
+        if self._recorder.closed:
+            writing = "closed"
+        elif self._recorder.inherited:
+            writing = "nobody yet"
+        elif self._pump.thread_state == "running":
+            writing = "thread"
+        return RecorderState(writing, self._pump.lag_s * 1000, self.stats())
+
+    def settle(self, timeout_s: float) -> bool:
+        """As `flush`, without waiting for listeners: are the records there, or too slow?"""
+        return self._pump is None or self._pump.flush(timeout_s)
+
+    def peek(self, query: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` on the file as it is, whatever still waits in the ring."""
+        with self._readers.connection() as connection:
+            return query(connection)
+
+    def take_write_lock(self, wait_ms: int) -> None:
+        """Take the write lock for a moment, as a write would, and change nothing.
+
+        Raises:
+            StorageError: others held it for all of `wait_ms`, or the file can't be written.
+        """
+        take_write_lock(self.path, vfs=self.options.vfs, wait_ms=wait_ms)
 
     # -- logs -------------------------------------------------------------------------------------
 
@@ -355,6 +400,7 @@ class Store:
         if self.closed:
             return
         self.closed = True
+        self._stop_services()
         try:
             if self._pump is not None:
                 self._pump.close()
@@ -363,6 +409,14 @@ class Store:
             _open_stores.discard(self)
             self.events.close()
             self._readers.close()
+
+    def attach(self, service: AttachedService) -> None:
+        """Tell a service when the store closes, and when it finds itself in a forked child."""
+        self._services.add(service)
+
+    def _stop_services(self) -> None:
+        for service in list(self._services):
+            service.store_closes()
 
     def __enter__(self) -> Store:
         return self
@@ -375,6 +429,7 @@ class Store:
         return f"<Store {self.path!r} ({state})>"
 
     def _at_exit(self) -> None:
+        self._stop_services()
         if self._pump is not None and self._pump.drain_at_exit():
             self.events.flush(1.0)
 
@@ -383,6 +438,8 @@ class Store:
         for connection in self._readers.forget():
             keep_forever(connection)
         self.events.after_fork_in_child()
+        for service in list(self._services):
+            service.after_fork_in_child()
         if self._pump is not None and self._recorder is not None:
             keep_forever(self._pump.after_fork_in_child())
             self._recorder.after_fork_in_child()
