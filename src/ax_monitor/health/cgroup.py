@@ -121,12 +121,15 @@ def _hierarchies(proc: str, controller: str) -> Iterator[_Hierarchy]:
         return
     paths = {}  # by controller; that of version 2 has the name ""
     for line in groups.splitlines():
-        _, controllers, path = line.split(":", 2)
+        _, _, named = line.partition(":")
+        controllers, _, path = named.partition(":")
         paths.update(dict.fromkeys(controllers.split(","), path))
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        root, top = before.split()[3:5]
-        kind, _, options = after.split(maxsplit=2)
+        fields = (*before.split(" ")[3:5], *after.split(" ", 2))
+        if len(fields) != 5:
+            continue
+        root, top, kind, _, options = fields
         if kind == "cgroup2":
             version, group = 2, paths.get("")
         elif kind == "cgroup" and controller in options.split(","):

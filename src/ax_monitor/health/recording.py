@@ -113,7 +113,7 @@ class RecorderCheck:
         # Shown for a while: the check that saw them first may have been somebody else's.
         if (now - self._dropped_at) * 1000 <= self._thresholds.drops_shown_ms:
             reasons = ", ".join(f"{count} {reason}" for reason, count in by_reason.items())
-            found.degraded(f"records were dropped in the last minute (in all: {reasons})")
+            found.degraded(f"records have been dropped lately (in all: {reasons})")
 
 
 def not_recording(why: str) -> Outcome:

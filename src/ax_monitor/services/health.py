@@ -9,7 +9,7 @@ from ax_monitor._version import __version__
 from ax_monitor.errors import StorageError
 from ax_monitor.health.board import CheckBoard
 from ax_monitor.health.cache import CacheCheck
-from ax_monitor.health.cpu import CpuCheck
+from ax_monitor.health.cpu import SAMPLE_S, CpuCheck
 from ax_monitor.health.damping import Damping
 from ax_monitor.health.database import DatabaseCheck
 from ax_monitor.health.disk import DiskCheck
@@ -117,6 +117,8 @@ class HealthCheckService(Service):
         )
         for name, check in zip(OWN_COMPONENTS, own, strict=True):
             self._board.put(name, check)
+        # Both wait by themselves, within what is added here.
+        self._board.put("worker_pool", own[3], limit_s + SAMPLE_S)
         self._board.put("providers", self._providers, self._providers.limit_s)
         self._damping = Damping(recover_after)
         self._ticker = Ticker("ax-monitor-health", self._tick, clock)
