@@ -12,7 +12,7 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import drain, health, log_call, metrics, search, startup, tracing
+from benchmarks import alerting, drain, health, log_call, metrics, search, startup, tracing
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -24,6 +24,7 @@ PARTS = {
     "startup": startup.run,
     "tracing": tracing.run,
     "metrics": metrics.run,
+    "alerting": alerting.run,
     "health": health.run,
 }
 

@@ -32,7 +32,11 @@ def decode(block: bytes) -> list[tuple[int, float]]:
     """The block as `samples.pxd` describes it."""
     n = len(block) // 10
     return list(
-        zip(struct.unpack_from(f"<{n}H", block), struct.unpack_from(f"<{n}d", block, 2 * n))
+        zip(
+            struct.unpack_from(f"<{n}H", block),
+            struct.unpack_from(f"<{n}d", block, 2 * n),
+            strict=True,
+        )
     )
 
 
@@ -107,7 +111,9 @@ def test_chunks_come_by_series(db: str, writer: Writer) -> None:
     batch = writer._batch
     batch.load_ring(ring)
     assert writer.write_claim(ring) == 4
-    assert [(row["series"], row["minute"]) for row in read_rows(db, "SELECT * FROM metric_chunks")] == [
+    assert [
+        (row["series"], row["minute"]) for row in read_rows(db, "SELECT * FROM metric_chunks")
+    ] == [
         (2, 0),
         (2, 1),
         (9, 0),

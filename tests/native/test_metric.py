@@ -61,7 +61,6 @@ class Channel(MetricChannel):
                 metric_type=str(name),
                 unit=unit,
                 labels=dict(labels or {}),
-                labels_json="{}",
                 tenant_id=tenant,
             )
         return self.made[key]
@@ -159,6 +158,8 @@ def test_b6_numbers_of_every_kind(channel: Channel, value: Any) -> None:
 
 
 class Hostile:
+    """A number that is none."""
+
     def __float__(self) -> float:
         raise RuntimeError("no")
 

@@ -294,7 +294,7 @@ cdef int _after_occupied(KindTable *table, int64_t slot, int64_t *key) noexcept 
     (<bind_int64_t> _api[R_BIND_INT64])(stmt, 1, slot << KEY_SHIFT)
     (<bind_int64_t> _api[R_BIND_INT64])(stmt, 2, (slot << KEY_SHIFT) + (1 << KEY_SHIFT) - 1)
     rc = (<step_t> _api[R_STEP])(stmt)
-    if rc == SQLITE_ROW and (<column_type_t> _api[R_COLUMN_TYPE])(stmt, 0) != 5:
+    if rc == SQLITE_ROW and (<column_type_t> _api[R_COLUMN_TYPE])(stmt, 0) != SQLITE_NULL:
         if (<column_int64_t> _api[R_COLUMN_INT64])(stmt, 0) >= key[0]:
             key[0] = (<column_int64_t> _api[R_COLUMN_INT64])(stmt, 0) + 1
     return (<reset_t> _api[R_RESET])(stmt) if rc == SQLITE_ROW or rc == SQLITE_DONE else rc
@@ -405,7 +405,7 @@ cdef void _sql_prepare(sqlite3_context *ctx, int n, sqlite3_value **args) noexce
             _forget_groups(table)
         rc = _assign_groups(table, value(args[2]))
     if rc != SQLITE_OK:
-        (<void (*)(sqlite3_context *, int) noexcept nogil> _api[R_RESULT_ERROR_CODE])(ctx, rc)
+        (<result_error_code_t> _api[R_RESULT_ERROR_CODE])(ctx, rc)
     else:
         (<result_int64_t> _api[R_RESULT_INT64])(ctx, table.n)
 

@@ -153,7 +153,7 @@ cdef int chunks_build(ChunkTable *table, const char *const *records, Py_ssize_t 
     """Make the chunks of the samples in `records`. 0, or -1: no memory."""
     cdef const RecordHeader *header
     cdef const Sample *sample
-    cdef Py_ssize_t i, j, k, total = 0, first = 0
+    cdef Py_ssize_t i, k, total = 0, first = 0
     cdef int64_t number = 0, series = -1
     table.n = 0
     table.n_runs = 0
@@ -167,7 +167,7 @@ cdef int chunks_build(ChunkTable *table, const char *const *records, Py_ssize_t 
     for i in range(n_records):
         header = <const RecordHeader *> records[i]
         sample = <const Sample *> (records[i] + sizeof(RecordHeader))
-        for j in range(record_count(header)):
+        for _ in range(record_count(header)):
             if sample.series != series or number == 0:
                 series = sample.series
                 number = _number_of(table, series)
@@ -189,7 +189,7 @@ cdef int chunks_build(ChunkTable *table, const char *const *records, Py_ssize_t 
     for i in range(n_records):
         header = <const RecordHeader *> records[i]
         sample = <const Sample *> (records[i] + sizeof(RecordHeader))
-        for j in range(record_count(header)):
+        for _ in range(record_count(header)):
             number = table.numbers[k]
             table.points[table.runs[number - 1].n].timestamp_ms = sample.timestamp_ms
             table.points[table.runs[number - 1].n].value = sample.value

@@ -59,14 +59,22 @@ ctypedef struct sqlite3_module:
 cdef enum:
     SQLITE_OK = 0
     SQLITE_NOMEM = 7
+    SQLITE_TOOBIG = 18
     SQLITE_MISUSE = 21
     SQLITE_ROW = 100
     SQLITE_DONE = 101
+    SQLITE_INTEGER = 1
+    SQLITE_FLOAT = 2
+    SQLITE_BLOB = 4
+    SQLITE_NULL = 5
     SQLITE_UTF8 = 1
+    SQLITE_DETERMINISTIC = 0x800
+    SQLITE_DIRECTONLY = 0x80000
     SQLITE_PREPARE_PERSISTENT = 1
     SQLITE_FCNTL_PERSIST_WAL = 10
 
 cdef enum:                  # positions in sqlite3_api_routines
+    R_AGGREGATE_CONTEXT = 0
     R_BIND_INT64 = 5
     R_COLUMN_INT64 = 29
     R_COLUMN_TYPE = 38
@@ -81,9 +89,14 @@ cdef enum:                  # positions in sqlite3_api_routines
     R_RESULT_INT64 = 83
     R_RESULT_NULL = 84
     R_RESULT_TEXT = 85
+    R_RESULT_VALUE = 89
     R_STEP = 94
     R_USER_DATA = 101
+    R_VALUE_BLOB = 102
+    R_VALUE_BYTES = 103
+    R_VALUE_DOUBLE = 105
     R_VALUE_INT64 = 107
+    R_VALUE_TYPE = 113
     R_CREATE_MODULE_V2 = 119
     R_CREATE_FUNCTION_V2 = 162
     R_EXTENDED_ERRCODE = 166
@@ -94,6 +107,7 @@ cdef enum:                  # positions in sqlite3_api_routines
     R_RESULT_ERROR_CODE = 146
     R_PREPARE_V3 = 217
 
+ctypedef void *(*aggregate_context_t)(sqlite3_context *, int) noexcept nogil
 ctypedef int (*bind_int64_t)(sqlite3_stmt *, int, int64_t) noexcept nogil
 ctypedef int64_t (*column_int64_t)(sqlite3_stmt *, int) noexcept nogil
 ctypedef int (*column_type_t)(sqlite3_stmt *, int) noexcept nogil
@@ -109,13 +123,21 @@ ctypedef int (*get_autocommit_t)(sqlite3 *) noexcept nogil
 ctypedef int (*reset_t)(sqlite3_stmt *) noexcept nogil
 ctypedef void (*result_bytes_t)(sqlite3_context *, const char *, int, void *) noexcept nogil
 ctypedef void (*result_double_t)(sqlite3_context *, double) noexcept nogil
+ctypedef void (*result_error_code_t)(sqlite3_context *, int) noexcept nogil
 ctypedef void (*result_int64_t)(sqlite3_context *, int64_t) noexcept nogil
 ctypedef void (*result_null_t)(sqlite3_context *) noexcept nogil
+ctypedef void (*result_value_t)(sqlite3_context *, sqlite3_value *) noexcept nogil
 ctypedef int (*step_t)(sqlite3_stmt *) noexcept nogil
 ctypedef void *(*user_data_t)(sqlite3_context *) noexcept nogil
+ctypedef const void *(*value_blob_t)(sqlite3_value *) noexcept nogil
+ctypedef int (*value_bytes_t)(sqlite3_value *) noexcept nogil
+ctypedef double (*value_double_t)(sqlite3_value *) noexcept nogil
 ctypedef int64_t (*value_int64_t)(sqlite3_value *) noexcept nogil
+ctypedef int (*value_type_t)(sqlite3_value *) noexcept nogil
 ctypedef int (*create_module_v2_t)(sqlite3 *, const char *, const sqlite3_module *, void *, void *) noexcept nogil
+ctypedef void (*sql_function_t)(sqlite3_context *, int, sqlite3_value **) noexcept nogil
+ctypedef void (*sql_final_t)(sqlite3_context *) noexcept nogil
 ctypedef int (*create_function_v2_t)(
     sqlite3 *, const char *, int, int, void *,
-    void (*)(sqlite3_context *, int, sqlite3_value **) noexcept nogil, void *, void *, void *) noexcept nogil
+    sql_function_t, sql_function_t, sql_final_t, void *) noexcept nogil
 ctypedef int (*prepare_v3_t)(sqlite3 *, const char *, int, unsigned int, sqlite3_stmt **, const char **) noexcept nogil

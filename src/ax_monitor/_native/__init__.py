@@ -1,6 +1,7 @@
 """The compiled kernels: the only place from which the rest of the package imports them."""
 
 from ax_monitor._native import batch as _batch
+from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.context import RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
@@ -16,13 +17,23 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.rules import (
+    RULE_AGGREGATIONS,
+    RULE_NO_DATA,
+    RULE_OPERATORS,
+    RuleTable,
+)
 from ax_monitor._native.sampling import Sampler
 from ax_monitor._native.scope import SpanScope
+from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
+from ax_monitor._native.windows import Window
 
-# The batch kernel is a loadable SQLite extension too: this is where SQLite finds it.
+# Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
 BATCH_EXTENSION_ENTRY = "sqlite3_axmonitor_init"
+SAMPLES_EXTENSION: str = _samples.__file__
+SAMPLES_EXTENSION_ENTRY = "sqlite3_axsamples_init"
 
 __all__ = [
     "BATCH_EXTENSION",
@@ -31,6 +42,11 @@ __all__ = [
     "FSTAT_ADDRESS",
     "RING_HEADER_BYTES",
     "RING_SEGMENT_MIN_BYTES",
+    "RULE_AGGREGATIONS",
+    "RULE_NO_DATA",
+    "RULE_OPERATORS",
+    "SAMPLES_EXTENSION",
+    "SAMPLES_EXTENSION_ENTRY",
     "SENSITIVE_WORDS",
     "TIME_KEY_SHIFT",
     "BatchWriter",
@@ -39,12 +55,15 @@ __all__ = [
     "MetricChannel",
     "MetricSeries",
     "MetricSettings",
+    "QuantileSketch",
     "RecordContext",
     "RecordRing",
+    "RuleTable",
     "Sampler",
     "SpanScope",
     "TraceChannel",
     "TraceSettings",
+    "Window",
     "context_var",
     "decode_record",
     "encode_json",

@@ -1,6 +1,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, SupportsFloat, SupportsInt, final
 
+from typing_extensions import disjoint_base
+
 MAX_TIMESTAMP_MS: int
 
 @final
@@ -31,7 +33,6 @@ class MetricSeries:
     metric_type: str
     unit: str | None
     labels: dict[str, str]
-    labels_json: str
     tenant_id: str | None
     def __init__(
         self,
@@ -42,13 +43,13 @@ class MetricSeries:
         metric_type: str,
         unit: str | None,
         labels: dict[str, str],
-        labels_json: str,
         tenant_id: str | None,
     ) -> None: ...
     def record(self, value: SupportsFloat) -> None: ...
     def record_at(self, value: SupportsFloat, timestamp: SupportsInt) -> None: ...
     def record_many(self, values: Any, timestamps: Any) -> int: ...
 
+@disjoint_base
 class MetricChannel:
     def __init__(self, settings: MetricSettings) -> None: ...
     def record(

@@ -11,6 +11,7 @@ __all__ = [
     "MetricAggregation",
     "MetricType",
     "PerformanceMetric",
+    "Series",
     "TimeSeries",
     "TimeSeriesPoint",
     "default_unit",
@@ -63,6 +64,25 @@ def default_unit(metric_type: str) -> str | None:
         if metric_type.endswith(suffix):
             return unit
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Series(Record):
+    """All samples of a metric that share unit, labels and tenant.
+
+    Args:
+        series: Its id. Samples of other programs may have another id for the same content.
+        metric_type: Name of the metric.
+        unit: Unit of the values; None if unknown.
+        labels: Values by name.
+        tenant_id: The tenant it belongs to.
+    """
+
+    series: int
+    metric_type: str
+    unit: str | None = None
+    labels: dict[str, str] = field(default_factory=dict, hash=False)
+    tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from ax_monitor.events import Events
 from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 LINGER_MS: Final = 20  # pause between two batches under load
@@ -35,6 +36,9 @@ SAMPLES_LINGER_MS: Final = 250
 SAMPLES_BACKLOG: Final = 250_000  # a third of the default ring
 SAMPLES_SEGMENTS: Final = 8
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
+SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
+SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
+SEAL_AGAIN_S: Final = 60.0  # the same after that failed
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
@@ -105,6 +109,7 @@ class Pump:
         self._failures = 0
         self._adopted = False  # the rings of dead processes have been looked at once
         self._next_adoption = 0.0
+        self._next_seal = 0.0
         self._last_sync = self._clock.monotonic()
         self._unsynced = False
         self._last_drain = self._clock.monotonic()
@@ -164,6 +169,7 @@ class Pump:
             last_round = self._stopping  # before the round: it writes what came until now
             with self._drain_lock:
                 self._work()
+                self._seal()
         with self._condition:
             self._running = False
             self._condition.notify_all()
@@ -187,7 +193,7 @@ class Pump:
                 return
         if self._ring.arm(self.buffer_size):
             now = self._clock.monotonic()
-            due = self._last_drain + self.flush_interval_ms / 1000
+            due = min(self._last_drain + self.flush_interval_ms / 1000, self._next_seal)
             if self._unsynced:
                 due = min(due, self._last_sync + SYNC_S)
             self._wait(min(max(0.0, due - now), ADOPT_S))
@@ -306,6 +312,28 @@ class Pump:
         self.damaged += found.damaged
         self._adopted = True
         self._next_adoption = self._clock.monotonic() + ADOPT_S
+
+    def _seal(self) -> None:
+        """Bring samples of minutes that are over into their final form, for a moment.
+
+        Nothing depends on when it happens, so what goes wrong here is only reported.
+        """
+        now = self._clock.monotonic()
+        if now < self._next_seal or self._writer is None or self._retry_s:
+            return
+        try:
+            more = True
+            while more and not self._is_urgent() and self._ring.pending_bytes < BACKLOG_BYTES:
+                more = self._writer.seal_samples(self._clock.time_ms())
+                self._checkpoint(self._writer)
+                if self._clock.monotonic() > now + SEALING_S:
+                    break
+            self._next_seal = now if more else now + SEAL_S
+        except Exception as error:  # a defect of ours must not end the thread
+            locked = isinstance(error, StorageError) and error.kind == "locked"
+            self._next_seal = now + (SEAL_S if locked else SEAL_AGAIN_S)
+            if not locked:
+                self._report(f"sealing samples failed, it is tried again: {error}")
 
     def _checkpoint(self, writer: Writer) -> None:
         wal = writer.wal()
@@ -437,6 +465,17 @@ class Pump:
                 gone, more = self._ready_writer().delete_traces(before_ms, DELETE_ROWS)
             total += gone
         return total
+
+    def delete_samples(self, before_ms: int) -> int:
+        """Delete samples before a time, a little at a time; how many it were."""
+        deletion = Deletion(before_ms, self._clock.time_ms())
+        more = True
+        while more:
+            with self._drain_lock:
+                if self._recorder.closed:
+                    break
+                more = self._ready_writer().delete_samples(deletion)
+        return deletion.deleted
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -6,9 +6,9 @@ import atexit
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
 from ax_monitor import config
@@ -18,11 +18,15 @@ from ax_monitor.config import StoreOptions
 from ax_monitor.errors import StorageError
 from ax_monitor.events import Events
 from ax_monitor.model import (
+    Aggregation,
     LogEntry,
     LogLevel,
     LogPage,
     LogQuery,
+    MetricAggregation,
+    Series,
     Span,
+    TimeSeries,
     Trace,
     TracePage,
     TraceQuery,
@@ -32,7 +36,7 @@ from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
-from ax_monitor.storage import logs, traces
+from ax_monitor.storage import logs, metric_feed, metrics, series, traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
@@ -40,8 +44,13 @@ from ax_monitor.storage.connection import (
     snapshot,
 )
 from ax_monitor.storage.health import take_write_lock
+from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BARRIER_S: Final = 5.0  # how long a query waits for pending records to be written
 T = TypeVar("T")
@@ -381,6 +390,131 @@ class Store:
     def delete_traces(self, before_ms: int) -> int:
         """Delete the traces that ended before a time, with their spans; how many it were."""
         return self._writing_pump().delete_traces(before_ms)
+
+    # -- metrics ----------------------------------------------------------------------------------
+
+    def find_series(
+        self,
+        metric_type: str | None = None,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> list[Series]:
+        """The series of a metric (None: of all), of a tenant (None: of all), with these labels."""
+        return self._read(
+            lambda connection: series.find_series(
+                connection, metric_type, tenant_id=tenant_id, labels=labels
+            )
+        )
+
+    def metric_aggregation(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        exact: bool = False,
+    ) -> MetricAggregation | None:
+        """Figures over the samples in a range of time, both ends inclusive; None if there are none.
+
+        `exact`: percentiles from the samples themselves also if there are more than 100,000.
+        """
+        return self._read(
+            lambda connection: metrics.get_aggregation(
+                connection,
+                metric_type,
+                start_ms,
+                end_ms,
+                tenant_id=tenant_id,
+                labels=labels,
+                exact=exact,
+            )
+        )
+
+    def metric_time_series(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        interval_ms: int,
+        aggregation: Aggregation | str,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> TimeSeries:
+        """One point for each interval that has samples; intervals begin at multiples of theirs."""
+        return self._read(
+            lambda connection: metrics.get_time_series(
+                connection,
+                metric_type,
+                start_ms,
+                end_ms,
+                interval_ms,
+                aggregation,
+                tenant_id=tenant_id,
+                labels=labels,
+            )
+        )
+
+    def metric_values(
+        self,
+        metric_type: str,
+        start_ms: int,
+        end_ms: int,
+        *,
+        tenant_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The samples in a range of time, both ends inclusive: timestamps and values, by time."""
+        return self._read(
+            lambda connection: metrics.get_values(
+                connection, metric_type, start_ms, end_ms, tenant_id=tenant_id, labels=labels
+            )
+        )
+
+    def count_samples(self) -> int:
+        """The number of samples. Reads the summaries of all hours."""
+        return self._read(metrics.count_samples)
+
+    def list_metric_types(self) -> list[str]:
+        """The names of the metrics that there are, in order."""
+        return self._read(series.list_metric_types)
+
+    def metric_history(
+        self, series_ids: Iterable[int], start_ms: int, end_ms: int
+    ) -> Iterator[Block]:
+        """(series, minute, samples) of everything stored in a range of time, minute by minute.
+
+        Read a little at a time: what is recorded meanwhile may be in it or not.
+        """
+        ids = list(series_ids)
+        pieces = self._read(
+            lambda connection: metric_feed.plan_history(connection, ids, start_ms, end_ms)
+        )
+        for piece in pieces:
+            # Not across a yield: who reads may fork, and a child must not use this connection.
+            with self._readers.connection() as connection:
+                found = metric_feed.read_history(connection, ids, piece)
+            yield from found
+
+    def metric_feed(
+        self,
+        after: FeedPosition | None,
+        series_ids: Iterable[int],
+        *,
+        since_ms: int | None = None,
+    ) -> MetricFeed:
+        """What has arrived since `after`, from every process; see `MetricFeed`."""
+        ids = list(series_ids)
+        return self._read(
+            lambda connection: metric_feed.read_feed(connection, after, ids, since_ms)
+        )
+
+    def delete_samples(self, before_ms: int) -> int:
+        """Delete the samples before a time, in small transactions; how many it were."""
+        return self._writing_pump().delete_samples(before_ms)
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         """Run a query behind the barrier: what is pending is written first, if that is possible."""

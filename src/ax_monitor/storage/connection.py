@@ -10,11 +10,11 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import apsw
 
-from ax_monitor._native import FSTAT_ADDRESS
+from ax_monitor._native import FSTAT_ADDRESS, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY
 from ax_monitor.errors import StorageError
 
 Connection = apsw.Connection
@@ -98,6 +98,12 @@ def snapshot(connection: Connection) -> Iterator[None]:
             connection.execute("ROLLBACK")
 
 
+def one_row(connection: Connection, sql: str, values: Any = ()) -> tuple[Any, ...]:
+    """The row of a query that has exactly one."""
+    (row,) = connection.execute(sql, values).fetchall()
+    return row
+
+
 @contextlib.contextmanager
 def storage_errors(path: str, doing: str) -> Iterator[None]:
     """Turn apsw's exceptions into StorageError: the one place where that happens."""
@@ -177,6 +183,7 @@ def open_writer(
         connection.execute("PRAGMA mmap_size=0")
         connection.execute(f"PRAGMA cache_size=-{WRITER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
+        load_extension(connection, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY)
     except BaseException:
         connection.close(True)
         raise
@@ -208,10 +215,20 @@ def open_reader(path: str, *, vfs: str | None = None) -> apsw.Connection:
         connection.execute("PRAGMA mmap_size=0")
         connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
+        load_extension(connection, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY)
     except BaseException:
         connection.close(True)
         raise
     return connection
+
+
+def load_extension(connection: apsw.Connection, library: str, entry: str) -> None:
+    """Load one of our own kernels; nothing else can be loaded, before or after."""
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
+    try:
+        connection.load_extension(os.path.abspath(library), entry)
+    finally:
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
 
 
 def _restrict(connection: apsw.Connection) -> None:

@@ -129,7 +129,8 @@ STEP: Final = RecordKind(
     ),
 )
 
-# What a series is, said before its first sample in a ring, and hourly: its id is a hash over the rest.
+# What a series is, said before its first sample in a ring, and hourly. Its id is a hash over the
+# rest.
 SERIES: Final = RecordKind(
     number=7,
     table="ring_series",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -16,13 +15,16 @@ from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
     error_from_code,
+    load_extension,
     open_writer,
     storage_errors,
     translate,
 )
 from ax_monitor.storage.logs import first_key
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.migrations import migrate
 from ax_monitor.storage.records import KINDS, WRITE_BATCH
+from ax_monitor.storage.sealing import Sealer
 
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
@@ -67,6 +69,7 @@ class Writer:
     ) -> None:
         self.path = path
         self._strict = strict
+        self._sealer = Sealer()
         with storage_errors(path, "opening"):
             self._connection = open_writer(path, strict=strict, vfs=vfs, wait_ms=wait_ms)
         try:
@@ -80,11 +83,7 @@ class Writer:
 
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
-        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 1)
-        try:
-            connection.load_extension(os.path.abspath(BATCH_EXTENSION), BATCH_EXTENSION_ENTRY)
-        finally:
-            connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)
+        load_extension(connection, BATCH_EXTENSION, BATCH_EXTENSION_ENTRY)
         batch = BatchWriter(connection.sqlite3_pointer(), KINDS, WRITE_BATCH)
         batch.persist_wal()
         return batch
@@ -244,6 +243,19 @@ class Writer:
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
         return self._change(lambda connection: traces.interrupt_traces(connection, ring_id))
+
+    def seal_samples(self, now_ms: int) -> bool:
+        """Seal some chunks that are due, in one transaction; whether there is more at once.
+
+        Costs a few microseconds where there is nothing to do.
+        """
+        with storage_errors(self.path, "reading"):
+            due = self._sealer.due(self._connection, now_ms)
+        return due and self._change(self._sealer.step)
+
+    def delete_samples(self, deletion: Deletion) -> bool:
+        """Go on with a deletion, in one transaction; whether there is more."""
+        return self._change(deletion.step)
 
     def _change(self, change: Callable[[apsw.Connection], T]) -> T:
         """Run `change` in one transaction."""

@@ -1,0 +1,1 @@
+# SQL functions only: see `SAMPLES_EXTENSION` in the package.

@@ -1,0 +1,109 @@
+"""Which series there are: from name, tenant and labels to the ids of series."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+import apsw
+
+from ax_monitor.errors import StorageError
+from ax_monitor.model import Series
+from ax_monitor.storage.migrations import schema_version
+
+FIRST_VERSION: Final = 3  # of the schema, that has series
+
+_LIST_TYPES: Final = (
+    "WITH RECURSIVE types(name) AS (SELECT min(metric_type) FROM metric_series UNION ALL "
+    "SELECT (SELECT min(metric_type) FROM metric_series WHERE metric_type > types.name) FROM types "
+    "WHERE types.name IS NOT NULL) SELECT name FROM types WHERE name IS NOT NULL"
+)
+
+
+def check_version(connection: apsw.Connection) -> None:
+    """Raise StorageError if the file is from before there were series.
+
+    It is brought up to date when it is opened for writing; who may only read it can't.
+    """
+    version = schema_version(connection)
+    if version < FIRST_VERSION:
+        raise StorageError(
+            f"{connection.filename} is from an older ax-monitor (schema version {version}), which "
+            "kept metrics in another form: open it for writing once, that brings it up to date"
+        )
+
+
+def find_series(
+    connection: apsw.Connection,
+    metric_type: str | None = None,
+    *,
+    tenant_id: str | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> list[Series]:
+    """The series of a metric, or of all, of a tenant, or of all, that have these labels."""
+    return [
+        Series(series, name, unit, dict(_parse_labels(text)), tenant)
+        for series, name, unit, text, tenant in _select(connection, metric_type, tenant_id, labels)
+    ]
+
+
+def series_ids(
+    connection: apsw.Connection,
+    metric_type: str,
+    tenant_id: str | None,
+    labels: Mapping[str, str] | None,
+) -> list[int]:
+    """The ids of the series that match."""
+    return [row[0] for row in _select(connection, metric_type, tenant_id, labels)]
+
+
+def list_metric_types(connection: apsw.Connection) -> list[str]:
+    """The names of the metrics that have series, in order."""
+    check_version(connection)
+    return [str(name) for (name,) in connection.execute(_LIST_TYPES)]
+
+
+def _select(
+    connection: apsw.Connection,
+    metric_type: str | None,
+    tenant_id: str | None,
+    labels: Mapping[str, str] | None,
+) -> Iterable[tuple[Any, ...]]:
+    check_version(connection)
+    conditions = ["true"]
+    values: dict[str, str] = {}
+    for name, value in (("metric_type", metric_type), ("tenant_id", tenant_id)):
+        if value is not None:
+            conditions.append(f"{name} = :{name}")
+            values[name] = _stored(value)
+    rows: list[tuple[Any, ...]] = connection.execute(
+        "SELECT series, metric_type, unit, labels, tenant_id FROM metric_series "
+        f"WHERE {' AND '.join(conditions)} ORDER BY metric_type, labels, series",
+        values,
+    ).fetchall()
+    if not labels:
+        return rows
+    wanted = {(_stored(name), _stored(value)) for name, value in labels.items()}
+    return [row for row in rows if wanted <= _parse_labels(row[3]).items()]
+
+
+def _stored(text: str) -> str:
+    """A text as the recorder stores it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@lru_cache(maxsize=4096)
+def _parse_labels(text: str | None) -> Mapping[str, str]:
+    """Stored labels as texts. What another program wrote there may be anything."""
+    try:
+        value = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(value, dict):
+        return {}
+    return {
+        key: item if isinstance(item, str) else json.dumps(item, separators=(",", ":"))
+        for key, item in value.items()
+    }
