@@ -309,7 +309,7 @@ CREATE TABLE metric_chunks (
   batch INTEGER NOT NULL,           -- recorder_state.metric_batch at that time: the order of arrival
   series INTEGER NOT NULL,
   minute INTEGER NOT NULL,          -- since the Unix epoch
-  samples BLOB NOT NULL,            -- a block: see below
+  samples BLOB NOT NULL,            -- a block
   PRIMARY KEY (batch, series, minute)
 ) WITHOUT ROWID;
 
@@ -321,9 +321,14 @@ CREATE TABLE metric_minutes (
   min REAL NOT NULL,
   max REAL NOT NULL,
   sketch BLOB,                      -- of the values, for quantiles; NULL: they are few, look at them
-  samples BLOB NOT NULL,
+  block INTEGER NOT NULL,           -- metric_blocks.block
   PRIMARY KEY (series, minute)
 ) WITHOUT ROWID;
+
+CREATE TABLE metric_blocks (
+  block INTEGER PRIMARY KEY,
+  samples BLOB NOT NULL
+);
 
 CREATE TABLE metric_hours (
   series INTEGER NOT NULL,
@@ -369,11 +374,11 @@ WHERE length(c.samples) % 10 = 0
 UNION ALL
 SELECT
   0, m.series, m.minute, 100 * g.key,
-  substr(m.samples, 200 * g.key + 1, min(200, length(m.samples) / 5 - 200 * g.key)),
-  substr(m.samples, length(m.samples) / 5 + 800 * g.key + 1, 800)
-FROM metric_minutes m CROSS JOIN json_each(
-  '[' || substr(replace(hex(zeroblob((length(m.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
-WHERE length(m.samples) % 10 = 0;
+  substr(b.samples, 200 * g.key + 1, min(200, length(b.samples) / 5 - 200 * g.key)),
+  substr(b.samples, length(b.samples) / 5 + 800 * g.key + 1, 800)
+FROM metric_minutes m CROSS JOIN metric_blocks b ON b.block = m.block CROSS JOIN json_each(
+  '[' || substr(replace(hex(zeroblob((length(b.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
+WHERE length(b.samples) % 10 = 0;
 
 CREATE VIEW metric_samples AS
 SELECT
@@ -498,6 +503,8 @@ CREATE TRIGGER metric_moves_insert INSTEAD OF INSERT ON metric_moves BEGIN
     ORDER BY batch, position;
   DELETE FROM metric_chunks WHERE batch IN (SELECT batch FROM metric_batches)
     AND series = NEW.series AND minute = NEW.minute;
+  DELETE FROM metric_blocks WHERE block =
+    (SELECT block FROM metric_minutes WHERE series = NEW.series AND minute = NEW.minute);
   DELETE FROM metric_minutes WHERE series = NEW.series AND minute = NEW.minute;
   DELETE FROM metric_hours WHERE series = NEW.series
     AND hour = NEW.minute / 60 - (NEW.minute % 60 < 0);

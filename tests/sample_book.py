@@ -81,7 +81,7 @@ class SampleBook:
         self.writer.close()
 
     def clear(self) -> None:
-        for table in ("series", "chunks", "minutes", "hours", "rows"):
+        for table in ("series", "chunks", "blocks", "minutes", "hours", "rows"):
             self.other.execute(f"DELETE FROM metric_{table}")
         self.samples, self.contents = [], {}
 
@@ -140,7 +140,7 @@ class SampleBook:
         """A whole pass."""
         slices = Slices(minute, batch)
         while not slices.over:
-            self.writer._change(slices.seal)
+            self.writer.change(slices.seal)
 
     def delete(self, before_ms: int, now_ms: int = 0) -> int:
         deletion = Deletion(before_ms, now_ms)
@@ -193,7 +193,8 @@ class SampleBook:
         ):
             seen += [(series, minute * MINUTE + at, value) for at, value in unblock(samples)]
         for series, minute, count, total, low, high, sketch, samples in self.rows(
-            "SELECT series, minute, count, sum, min, max, sketch, samples FROM metric_minutes"
+            "SELECT series, minute, count, sum, min, max, sketch, samples FROM metric_minutes "
+            "JOIN metric_blocks USING (block)"
         ):
             pairs = unblock(samples)
             values = [value for _, value in pairs]
@@ -210,6 +211,9 @@ class SampleBook:
             )
         }
         assert found.keys() == hours.keys()
+        assert self.number("SELECT count(*) FROM metric_blocks") == self.number(
+            "SELECT count(*) FROM metric_minutes"
+        )
         for key, values in hours.items():
             count, total, low, high = found[key]
             assert (count, low, high) == (len(values), min(values), max(values))

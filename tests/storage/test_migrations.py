@@ -36,6 +36,7 @@ TABLES = {
     "metric_series",
     "metric_chunks",
     "metric_minutes",
+    "metric_blocks",
     "metric_hours",
     "metric_rows",
     "alert_states",

@@ -9,8 +9,8 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor.storage.connection import one_row
-from ax_monitor.storage.metric_sql import BATCHES, MINUTE_MS, TIME_LIMIT_MS
-from ax_monitor.storage.sealing import INT64_MAX, INT64_MIN, SKETCHED_SAMPLES, Slices
+from ax_monitor.storage.metric_sql import BATCHES, MINUTE_MS, TIME_LIMIT_MS, minute_sketch
+from ax_monitor.storage.sealing import FIGURES, INT64_MAX, INT64_MIN, Slices, summary_of
 
 STEP_S: Final = 0.02  # what one transaction should take
 ROWS: Final = 500  # looked at or deleted between two looks at the clock
@@ -20,23 +20,33 @@ _FIRST_MINUTE: Final = (
     "SELECT series, min(minute) FROM metric_minutes WHERE series = "
     "(SELECT min(series) FROM metric_minutes WHERE series >= ?)"
 )
+_DELETE_BLOCKS: Final = (
+    "DELETE FROM metric_blocks WHERE block IN (SELECT block FROM metric_minutes "
+    "WHERE series = :series AND minute BETWEEN :first AND :last)"
+)
 _DELETE_MINUTES: Final = (
     "DELETE FROM metric_minutes WHERE series = :series AND minute BETWEEN :first AND :last"
 )
 _CUT_BLOCK: Final = (
-    "UPDATE metric_minutes SET (count, sum, min, max, sketch, samples) = "
-    "(SELECT ax_count(s), ax_sum(s), ax_min(s), ax_max(s), "
-    f"CASE WHEN ax_count(s) >= {SKETCHED_SAMPLES} THEN ax_sketch(s) END, s "
-    "FROM (SELECT ax_slice(minute, samples, :before, :end) AS s LIMIT 1)) "
-    "WHERE series = :series AND minute = :edge "
-    "AND ax_slice(minute, samples, :before, :end) IS NOT NULL"
+    "UPDATE metric_blocks SET samples = ax_slice(:first, samples, :before, :end) WHERE block = "
+    "(SELECT block FROM metric_minutes WHERE series = :series AND minute = :first)"
 )
-_DELETE_BLOCK: Final = "DELETE FROM metric_minutes WHERE series = :series AND minute = :edge"
+_CUT_MINUTE: Final = (
+    "UPDATE metric_minutes SET (count, sum, min, max, sketch) = ("
+    f"SELECT {FIGURES} FROM (SELECT {summary_of('b.samples')} AS summary "
+    "FROM metric_blocks b WHERE b.block = metric_minutes.block LIMIT 1)) "
+    "WHERE series = :series AND minute = :first"
+)
+_KEEPS_SOME: Final = (
+    "SELECT 1 FROM metric_minutes m CROSS JOIN metric_blocks b ON b.block = m.block "
+    "WHERE m.series = :series AND m.minute = :first "
+    "AND ax_slice(m.minute, b.samples, :before, :end) IS NOT NULL"
+)
 _DELETE_HOUR: Final = "DELETE FROM metric_hours WHERE series = :series AND hour = :hour"
 _SUM_HOUR: Final = (
     "INSERT INTO metric_hours(series, hour, count, sum, min, max, sketch) "
     "SELECT series, :hour, sum(count), ax_add(sum(sum), 0), min(min), max(max), "
-    "ax_sketch_sum(coalesce(sketch, ax_sketch(samples))) FROM metric_minutes "
+    f"ax_sketch_sum({minute_sketch('m')}) FROM metric_minutes m "
     "WHERE series = :series AND minute BETWEEN 60 * :hour AND 60 * :hour + 59 GROUP BY series"
 )
 _COUNT_HOUR: Final = (
@@ -109,26 +119,27 @@ class Deletion:
             return None
         if first * MINUTE_MS >= self._before_ms:
             return _next(series)
-        hour = first // 60
         values: dict[str, Any] = {
             "series": series,
-            "hour": hour,
+            "hour": first // 60,
             "first": first,
-            "last": min(hour * 60 + 59, self._edge - 1),
-            "edge": self._edge,
+            "last": min(first // 60 * 60 + 59, self._edge - 1),
             "before": self._before_ms,
             "end": INT64_MAX,
         }
+        cut = first == self._edge and bool(connection.execute(_KEEPS_SOME, values).fetchone())
         count = _count(connection, values)
-        connection.execute(_DELETE_MINUTES, values)
-        if hour == self._edge // 60 and self._before_ms % MINUTE_MS:
+        if cut:
             connection.execute(_CUT_BLOCK, values)
-            if connection.changes() == 0:  # it isn't there, or nothing is left of it
-                connection.execute(_DELETE_BLOCK, values)
+            connection.execute(_CUT_MINUTE, values)
+        else:
+            values["last"] = max(first, values["last"])  # of the minute to cut nothing is left
+            connection.execute(_DELETE_BLOCKS, values)
+            connection.execute(_DELETE_MINUTES, values)
         connection.execute(_DELETE_HOUR, values)
         connection.execute(_SUM_HOUR, values)
         self.deleted += count - _count(connection, values)
-        return series if hour < self._edge // 60 else _next(series)
+        return _next(series) if cut else series
 
     def _delete_rows(self, connection: apsw.Connection, at: int) -> int | None:
         """Delete some foreign rows of the next series that has any."""

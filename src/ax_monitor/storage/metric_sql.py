@@ -3,8 +3,8 @@
 A range of time is read from the coarsest place that has it exactly:
 
     whole hours             one row of metric_hours a series, if hours are asked for
-    other whole minutes     one row of metric_minutes, without its samples
-    the first and last one  the block of the minute, sliced
+    other whole minutes     one row of metric_minutes
+    the first and last one  their blocks, sliced
     what is not sealed yet  the chunks; of each live batch by key, or all of them (`wide`)
     foreign rows            metric_rows
 
@@ -114,9 +114,9 @@ def blocks(*, wide: bool, chunks: bool = True) -> str:
     """
     arms = [
         "SELECT m.series, m.minute, 0, CASE WHEN m.minute IN (:first, :last) "
-        "THEN ax_slice(m.minute, m.samples, :start, :end) ELSE m.samples END "
+        "THEN ax_slice(m.minute, b.samples, :start, :end) ELSE b.samples END "
         "FROM ids i CROSS JOIN metric_minutes m ON m.series = i.series "
-        "AND m.minute BETWEEN :first AND :last",
+        "AND m.minute BETWEEN :first AND :last CROSS JOIN metric_blocks b ON b.block = m.block",
         f"SELECT r.series, {_ROW_MINUTE}, {_ROW_RANK}, {_ROW_BLOCK} FROM {_ROWS}",
     ]
     if chunks:
@@ -193,9 +193,10 @@ def summaries(*, bucket: str, hours: bool, sketches: bool, wide: bool) -> str:
         arms.append(arm("metric_hours", HOUR_MS, "hour", ":hour_from", ":hour_to"))
     return (
         f"{_WITH}, pieces(minute, summary) AS MATERIALIZED ("
-        f"SELECT m.minute, ax_summary(m.minute, m.samples, :start, :end, {sketches:d}, m.sketch) "
+        f"SELECT m.minute, ax_summary(m.minute, b.samples, :start, :end, {sketches:d}, m.sketch) "
         "FROM ids i CROSS JOIN metric_minutes m ON m.series = i.series "
         "AND m.minute IN (:first_part, :last_part) AND :parts "
+        "CROSS JOIN metric_blocks b ON b.block = m.block "
         "UNION ALL SELECT c.minute, "
         f"ax_summary(c.minute, c.samples, :start, :end, {sketches:d}, NULL) "
         f"FROM {_chunks(wide)} AND c.minute BETWEEN :first AND :last), "
@@ -203,11 +204,17 @@ def summaries(*, bucket: str, hours: bool, sketches: bool, wide: bool) -> str:
     )
 
 
+def minute_sketch(table: str) -> str:
+    """The sketch of a row of metric_minutes, made where the row has none."""
+    samples = f"(SELECT ax_sketch(b.samples) FROM metric_blocks b WHERE b.block = {table}.block)"
+    return f"coalesce({table}.sketch, {samples})"
+
+
 def _sketch_of(table: str) -> str:
     if table == "metric_minutes":
-        return "coalesce(t.sketch, ax_sketch(t.samples))"
+        return minute_sketch("t")
     return (
-        "CASE WHEN t.sketch IS NULL THEN (SELECT ax_sketch_sum(coalesce(m.sketch, "
-        "ax_sketch(m.samples))) FROM metric_minutes m WHERE m.series = t.series "
+        f"CASE WHEN t.sketch IS NULL THEN (SELECT ax_sketch_sum({minute_sketch('m')}) "
+        "FROM metric_minutes m WHERE m.series = t.series "
         "AND m.minute BETWEEN 60 * t.hour AND 60 * t.hour + 59) ELSE t.sketch END"
     )

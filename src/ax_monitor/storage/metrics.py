@@ -94,7 +94,7 @@ class Selection:
         )
         if not count:
             return Totals(0, 0.0, 0.0, 0.0, None)
-        return Totals(count, _bounded(total), low, high, bytes(sketch) if sketch else None)
+        return Totals(count, _bounded(total), low, high, sketch if sketched else None)
 
     def buckets(self, interval_ms: int, *, sketches: bool) -> list[tuple[Any, ...]]:
         """(bucket, count, sum, min, max, sketch) for each interval of whole minutes."""
@@ -294,22 +294,22 @@ def _points_of_samples(
     share = _SHARE.get(wanted)
     if share is not None:
         ranks = np.ceil(counts * share).astype(np.int64) - 1
-        found = values[np.lexsort((values, buckets))][starts + ranks].tolist()
+        found = values[np.lexsort((values, buckets))][starts + ranks]
+    elif wanted is Aggregation.COUNT:
+        found = counts.astype(np.float64)
+    elif wanted is Aggregation.MIN:
+        found = np.minimum.reduceat(values, starts)
+    elif wanted is Aggregation.MAX:
+        found = np.maximum.reduceat(values, starts)
     else:
         with np.errstate(over="ignore"):
-            sums = np.add.reduceat(values, starts)
-        summaries = zip(
-            counts.tolist(),
-            sums.tolist(),
-            np.minimum.reduceat(values, starts).tolist(),
-            np.maximum.reduceat(values, starts).tolist(),
-            strict=True,
-        )
-        found = [
-            _value(wanted, interval_ms, count, _bounded(total), low, high)
-            for count, total, low, high in summaries
-        ]
-    return list(zip(buckets[starts].tolist(), found, strict=True))
+            found = np.clip(np.add.reduceat(values, starts), -_GREATEST, _GREATEST)
+            if wanted is Aggregation.RATE:
+                found = np.clip(found / (interval_ms / 1000), -_GREATEST, _GREATEST)
+        if wanted is Aggregation.AVG:
+            lows = np.minimum.reduceat(values, starts)
+            found = np.clip(found / counts, lows, np.maximum.reduceat(values, starts))
+    return list(zip(buckets[starts].tolist(), found.tolist(), strict=True))
 
 
 def _value(

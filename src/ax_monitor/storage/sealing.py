@@ -6,7 +6,8 @@ that runs without the GIL:
 
     chunks of the slice      merged into one block a series and minute
     metric_hours             grows by what these say
-    metric_minutes           gets them, together with the block that it may have already
+    metric_blocks            gets them, joined with the block that is there already
+    metric_minutes           gets what the blocks say now
     metric_chunks            loses them
 
 Samples that come late are chunks again, and are merged into their block by the next pass.
@@ -22,7 +23,7 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor.storage.connection import one_row
-from ax_monitor.storage.metric_sql import BATCHES, MINUTE_MS
+from ax_monitor.storage.metric_sql import BATCHES, MINUTE_MS, TIME_LIMIT_MS
 
 GRACE_MS: Final = 30_000  # a minute is over so long after its end: most late samples have come then
 UNREAD_MS: Final = 90_000  # chunks stay so long: who reads the feed once a minute finds them
@@ -36,9 +37,21 @@ FIRST_WIDTH: Final = SERIES_END // 64
 INT64_MIN: Final = -(2**63)
 INT64_MAX: Final = 2**63 - 1
 
+
+def summary_of(samples: str) -> str:
+    """What a block says, all of it."""
+    return f"ax_summary(minute, {samples}, {-TIME_LIMIT_MS * 2}, {TIME_LIMIT_MS * 2}, 1, NULL)"
+
+
+# Of a `summary`: the columns of metric_minutes from `count` to `sketch`.
+FIGURES: Final = (
+    "ax_figure(summary, 0), ax_figure(summary, 1), ax_figure(summary, 2), ax_figure(summary, 3), "
+    f"CASE WHEN ax_figure(summary, 0) >= {SKETCHED_SAMPLES} THEN ax_figure(summary, 4) END"
+)
+# What a slice consists of: blocks, what they say (see samples.pyx), and where they go.
 _CREATE: Final = (
-    "CREATE TEMP TABLE IF NOT EXISTS sealing(series INTEGER, minute INTEGER, batch INTEGER, "
-    "samples BLOB, PRIMARY KEY (series, minute)) WITHOUT ROWID"
+    "CREATE TEMP TABLE IF NOT EXISTS sealing(number INTEGER PRIMARY KEY, series INTEGER, "
+    "minute INTEGER, batch INTEGER, samples BLOB, summary BLOB, block INTEGER)"
 )
 # The chunks of a slice: `metric_chunks c`, of the live batches up to one, and of minutes up to one.
 _CHUNKS: Final = (
@@ -46,30 +59,39 @@ _CHUNKS: Final = (
     "AND c.series BETWEEN :low AND :high WHERE b.batch <= :batch AND c.minute <= :minute"
 )
 _MERGE: Final = (
-    f"WITH RECURSIVE {BATCHES} INSERT INTO temp.sealing(series, minute, batch, samples) "
-    "SELECT c.series, c.minute, max(c.batch), ax_merge(c.samples, c.batch) "
-    f"FROM {_CHUNKS} GROUP BY c.series, c.minute"
+    f"WITH RECURSIVE {BATCHES} "
+    "INSERT INTO temp.sealing(series, minute, batch, samples, summary, block) "
+    f"SELECT series, minute, batch, samples, {summary_of('samples')}, (SELECT m.block "
+    "FROM metric_minutes m WHERE m.series = f.series AND m.minute = f.minute) FROM ("
+    "SELECT c.series AS series, c.minute AS minute, max(c.batch) AS batch, "
+    f"ax_merge(c.samples, c.batch) AS samples FROM {_CHUNKS} GROUP BY c.series, c.minute) f"
 )
-_SUMMARY: Final = "ax_count(samples), ax_sum(samples), ax_min(samples), ax_max(samples)"
 _GROW_HOURS: Final = (
     "INSERT INTO metric_hours(series, hour, count, sum, min, max, sketch) "
-    "SELECT series, ax_floor_div(minute, 60), sum(ax_count(samples)), "
-    "ax_add(sum(ax_sum(samples)), 0), min(ax_min(samples)), max(ax_max(samples)), "
-    "ax_sketch_sum(ax_sketch(samples)) FROM temp.sealing WHERE samples IS NOT NULL GROUP BY 1, 2 "
+    "SELECT series, ax_floor_div(minute, 60), sum(ax_figure(summary, 0)), "
+    "ax_add(sum(ax_figure(summary, 1)), 0), min(ax_figure(summary, 2)), "
+    "max(ax_figure(summary, 3)), ax_sketch_sum(ax_figure(summary, 4)) "
+    "FROM temp.sealing WHERE samples IS NOT NULL GROUP BY 1, 2 "
     "ON CONFLICT(series, hour) DO UPDATE SET count = count + excluded.count, "
     "sum = ax_add(sum, excluded.sum), min = min(min, excluded.min), max = max(max, excluded.max), "
     # Once it is NULL it stays so: some of the hour is not in it.
     "sketch = CASE WHEN sketch IS NOT NULL THEN ax_sketch_add(sketch, excluded.sketch) END"
 )
 _JOIN_BLOCKS: Final = (
-    "UPDATE temp.sealing SET samples = ax_join(m.samples, sealing.samples) FROM metric_minutes m "
-    "WHERE m.series = sealing.series AND m.minute = sealing.minute"
+    f"UPDATE temp.sealing SET (samples, summary) = (SELECT joined, {summary_of('joined')} FROM ("
+    "SELECT ax_join((SELECT b.samples FROM metric_blocks b WHERE b.block = sealing.block), "
+    "sealing.samples) AS joined LIMIT 1)) WHERE block IS NOT NULL AND samples IS NOT NULL"
+)
+_PUT_BLOCKS: Final = (
+    "INSERT OR REPLACE INTO metric_blocks(block, samples) "
+    "SELECT coalesce(block, :last + number), samples FROM temp.sealing WHERE samples IS NOT NULL"
 )
 _PUT_MINUTES: Final = (
-    "INSERT OR REPLACE INTO metric_minutes(series, minute, count, sum, min, max, sketch, samples) "
-    f"SELECT series, minute, {_SUMMARY}, CASE WHEN ax_count(samples) >= {SKETCHED_SAMPLES} "
-    "THEN ax_sketch(samples) END, samples FROM temp.sealing WHERE samples IS NOT NULL"
+    "INSERT OR REPLACE INTO metric_minutes(series, minute, count, sum, min, max, sketch, block) "
+    f"SELECT series, minute, {FIGURES}, coalesce(block, :last + number) FROM temp.sealing "
+    "WHERE samples IS NOT NULL"
 )
+_LAST_BLOCK: Final = "SELECT coalesce(max(block), 0) FROM metric_blocks"
 _TELL: Final = (
     "UPDATE recorder_state SET metric_sealed = max(metric_sealed, "
     "coalesce((SELECT max(batch) FROM temp.sealing), 0))"
@@ -123,7 +145,9 @@ def _seal(connection: apsw.Connection, low: int, high: int, minute: int, batch: 
         return
     connection.execute(_GROW_HOURS)
     connection.execute(_JOIN_BLOCKS)
-    connection.execute(_PUT_MINUTES)
+    (last,) = one_row(connection, _LAST_BLOCK)
+    connection.execute(_PUT_BLOCKS, {"last": last})
+    connection.execute(_PUT_MINUTES, {"last": last})
     connection.execute(_TELL)
     connection.execute(_DELETE, values)
     connection.execute("DELETE FROM temp.sealing")

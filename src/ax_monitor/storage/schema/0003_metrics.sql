@@ -2,7 +2,7 @@
 --
 -- A sample arrives in a chunk: what one batch brought of one series and minute. Once the minute is
 -- over, its chunks are sealed into one block a series and minute, with its summary, and the hour's
--- summary grows by it. A sample is in exactly one of metric_chunks, metric_minutes and metric_rows.
+-- summary grows by it. A sample is in exactly one of metric_chunks, metric_blocks and metric_rows.
 
 CREATE TABLE metric_series (
   series INTEGER PRIMARY KEY,       -- 62 bits of a hash over what follows; or random, from elsewhere
@@ -14,16 +14,16 @@ CREATE TABLE metric_series (
 );
 CREATE INDEX metric_series_type ON metric_series(metric_type, labels);
 
+-- `samples`: n little-endian uint16 (milliseconds since the minute began, ascending), then n
+-- little-endian IEEE 754 doubles in the same order.
 CREATE TABLE metric_chunks (
   batch INTEGER NOT NULL,           -- recorder_state.metric_batch at that time: the order of arrival
   series INTEGER NOT NULL,
   minute INTEGER NOT NULL,          -- since the Unix epoch
-  samples BLOB NOT NULL,            -- a block: see below
+  samples BLOB NOT NULL,            -- a block
   PRIMARY KEY (batch, series, minute)
 ) WITHOUT ROWID;
 
--- `samples`: n little-endian uint16 (milliseconds since the minute began, ascending), then n
--- little-endian IEEE 754 doubles in the same order.
 CREATE TABLE metric_minutes (
   series INTEGER NOT NULL,
   minute INTEGER NOT NULL,
@@ -32,9 +32,15 @@ CREATE TABLE metric_minutes (
   min REAL NOT NULL,
   max REAL NOT NULL,
   sketch BLOB,                      -- of the values, for quantiles; NULL: they are few, look at them
-  samples BLOB NOT NULL,
+  block INTEGER NOT NULL,           -- metric_blocks.block
   PRIMARY KEY (series, minute)
 ) WITHOUT ROWID;
+
+-- Apart from their summaries: to compare a key, SQLite reads the whole row.
+CREATE TABLE metric_blocks (
+  block INTEGER PRIMARY KEY,
+  samples BLOB NOT NULL
+);
 
 -- The sum of the hour's rows in metric_minutes.
 CREATE TABLE metric_hours (
@@ -113,11 +119,11 @@ WHERE length(c.samples) % 10 = 0
 UNION ALL
 SELECT
   0, m.series, m.minute, 100 * g.key,
-  substr(m.samples, 200 * g.key + 1, min(200, length(m.samples) / 5 - 200 * g.key)),
-  substr(m.samples, length(m.samples) / 5 + 800 * g.key + 1, 800)
-FROM metric_minutes m CROSS JOIN json_each(
-  '[' || substr(replace(hex(zeroblob((length(m.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
-WHERE length(m.samples) % 10 = 0;
+  substr(b.samples, 200 * g.key + 1, min(200, length(b.samples) / 5 - 200 * g.key)),
+  substr(b.samples, length(b.samples) / 5 + 800 * g.key + 1, 800)
+FROM metric_minutes m CROSS JOIN metric_blocks b ON b.block = m.block CROSS JOIN json_each(
+  '[' || substr(replace(hex(zeroblob((length(b.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
+WHERE length(b.samples) % 10 = 0;
 
 -- The samples of all blocks. Subqueries with LIMIT, and json_each() of one number, have something
 -- computed once that is used more than once. Damage: a time beyond the minute is passed over, the
@@ -249,6 +255,8 @@ CREATE TRIGGER metric_moves_insert INSTEAD OF INSERT ON metric_moves BEGIN
     ORDER BY batch, position;
   DELETE FROM metric_chunks WHERE batch IN (SELECT batch FROM metric_batches)
     AND series = NEW.series AND minute = NEW.minute;
+  DELETE FROM metric_blocks WHERE block =
+    (SELECT block FROM metric_minutes WHERE series = NEW.series AND minute = NEW.minute);
   DELETE FROM metric_minutes WHERE series = NEW.series AND minute = NEW.minute;
   DELETE FROM metric_hours WHERE series = NEW.series
     AND hour = NEW.minute / 60 - (NEW.minute % 60 < 0);
