@@ -9,8 +9,11 @@ from typing import Any, Final
 
 import apsw
 
-from ax_monitor.errors import AlertRuleError
+from ax_monitor.errors import AlertRuleError, StorageError
 from ax_monitor.model import AlertCondition, AlertRule
+from ax_monitor.storage.migrations import schema_version
+
+FIRST_VERSION: Final = 4  # of the schema, that has what is needed here
 
 _COLUMNS: Final = (
     "id", "name", "description", "enabled", "metric_type", "condition_operator",
@@ -30,6 +33,19 @@ def as_bytes(columns: Iterable[str]) -> str:
 
 _RULES: Final = f"SELECT {as_bytes(_COLUMNS)} FROM alert_rules WHERE {{}} ORDER BY created_at, id"
 _RULE: Final = _RULES.format("id = ?")
+
+
+def check_version(connection: apsw.Connection) -> None:
+    """Raise StorageError if the file is from before rules were what they are now.
+
+    It is brought up to date when it is opened for writing; who may only read it can't.
+    """
+    version = schema_version(connection)
+    if version < FIRST_VERSION:
+        raise StorageError(
+            f"{connection.filename} is from an older ax-monitor (schema version {version}): "
+            "open it for writing once, that brings it up to date"
+        )
 
 
 @dataclass(frozen=True, slots=True)
