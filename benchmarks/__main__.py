@@ -12,7 +12,7 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import alerting, drain, log_call, metrics, search, startup, tracing
+from benchmarks import alerting, drain, health, log_call, metrics, search, startup, tracing
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -25,6 +25,7 @@ PARTS = {
     "tracing": tracing.run,
     "metrics": metrics.run,
     "alerting": alerting.run,
+    "health": health.run,
 }
 
 

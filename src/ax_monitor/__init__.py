@@ -1,6 +1,7 @@
 """Observability for high-throughput Python engines: a flight recorder with a database behind it."""
 
 from ax_monitor._native import RecordContext
+from ax_monitor._version import __version__ as __version__
 from ax_monitor.alerting.backtest import Backtest, Firing
 from ax_monitor.alerting.rules_file import RulesLoaded
 from ax_monitor.config import StoreOptions
@@ -16,6 +17,7 @@ from ax_monitor.errors import (
     StorageError,
     TraceQueryError,
 )
+from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.model import (
     Aggregation,
     Alert,
@@ -35,6 +37,7 @@ from ax_monitor.model import (
     NoDataPolicy,
     Operator,
     PerformanceMetric,
+    ProbeAnswer,
     Silence,
     Span,
     SpanEvent,
@@ -59,12 +62,11 @@ from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
 from ax_monitor.services.alerting import AlertingService
+from ax_monitor.services.health import HealthCheckService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Aggregation",
@@ -80,7 +82,9 @@ __all__ = [
     "DistributedTracer",
     "Firing",
     "HealthCheck",
+    "HealthCheckService",
     "HealthStatus",
+    "HealthThresholds",
     "LogEntry",
     "LogLevel",
     "LogPage",
@@ -94,6 +98,7 @@ __all__ = [
     "NoDataPolicy",
     "Operator",
     "PerformanceMetric",
+    "ProbeAnswer",
     "RecordContext",
     "RecorderStats",
     "RulesFileError",

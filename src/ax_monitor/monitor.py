@@ -8,6 +8,7 @@ from typing import Any
 from ax_monitor.events import Events
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
+from ax_monitor.services.health import HealthCheckService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
@@ -41,6 +42,7 @@ class Monitor:
         self.tracer = DistributedTracer(self.store, **(tracer_options or {}))
         self.metrics = MetricsCollector(self.store, **(metrics_options or {}))
         self.alerts = AlertingService(self.store)
+        self.health = HealthCheckService(self.store)
 
     @property
     def events(self) -> Events:

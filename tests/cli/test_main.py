@@ -42,7 +42,14 @@ def test_the_list_of_commands_says_what_the_commands_say() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*sorted(set(COMMANDS) - {"traces"}), "traces list", "traces show"]
+    "name",
+    [
+        *sorted(set(COMMANDS) - {"traces", "alerts"}),
+        "traces list",
+        "traces show",
+        "alerts list",
+        "alerts rules",
+    ],
 )
 def test_every_command_has_help(name: str) -> None:
     """`COMMAND --help` shows its options, among them the common ones, within 80 columns."""

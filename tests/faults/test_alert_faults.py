@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-
 import apsw
 import pytest
 
@@ -371,7 +370,7 @@ def test_b12_a_broken_rule_is_told_again_when_it_changes(one: Engine) -> None:
 
 
 def test_b12_a_rule_that_breaks_while_it_triggers(one: Engine) -> None:
-    """The rule is read again where its alert is made: broken by then, it is told, and others go on."""
+    """A rule is read again where its alert is made: broken by then, it is told; others go on."""
     ids = [one.rule(name="a"), one.rule(name="b")]
     one.evaluate()
     foreign(
@@ -388,7 +387,8 @@ def other_programs_rows(db: str) -> None:
         db,
         "INSERT INTO alerts(id, timestamp, severity, status, title, description, source, labels) "
         "VALUES ('odd', 5, 'loud', 'asleep', CAST(x'ff' AS TEXT), 'd', 's', '[')",
-        "INSERT INTO alert_silences(id, labels, starts_at, ends_at) VALUES ('odd', '[]', 0, 1 << 50)",
+        "INSERT INTO alert_silences(id, labels, starts_at, ends_at) "
+        "VALUES ('odd', '[]', 0, 1 << 50)",
         "INSERT INTO alert_silences(id, severity, labels, starts_at, ends_at) "
         "VALUES ('odder', 'loud', '{}', 0, 1 << 50)",
     )
@@ -403,5 +403,3 @@ def test_b12_odd_rows_of_other_programs(one: Engine) -> None:
     assert one.alerts.list_silences() == []
     one.rule()
     assert len(one.evaluate(20)) == 1
-
-

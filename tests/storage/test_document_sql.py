@@ -17,6 +17,7 @@ import apsw
 import pytest
 
 from ax_monitor import LogLevel, Store, StructuredLogger
+from tests.elsewhere import elsewhere
 from tests.log_helpers import BASE_MS
 
 pytestmark = pytest.mark.timeout(60)
@@ -29,33 +30,6 @@ INSERT = """
 """
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SPAN = "b7ad6b7169203331"
-
-
-def elsewhere(path: str, *statements: tuple[str, list[Any]]) -> list[Any]:
-    """Run SQL in another process, each statement for each of its parameter rows; their results."""
-    code = textwrap.dedent("""
-        import json, sqlite3, sys
-        connection = sqlite3.connect(sys.argv[1], timeout=10)
-        answers = []
-        for sql, rows in json.load(sys.stdin):
-            with connection:
-                try:
-                    results = [connection.execute(sql, row).fetchall() for row in rows]
-                    answers.append(sum(results, []))
-                except sqlite3.Error as error:
-                    answers.append(f"{type(error).__name__}: {error}")
-        connection.close()
-        print(json.dumps(answers))
-    """)
-    done = subprocess.run(
-        [sys.executable, "-c", code, path],
-        input=json.dumps(statements),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return list(json.loads(done.stdout))
 
 
 def row(number: int, **values: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Samples in any order, batches, seals, late ones, foreign rows, deletions: queries agree with a list."""
+"""Samples in any order, sealed at any time, late, foreign, deleted: queries agree with a list."""
 
 from __future__ import annotations
 

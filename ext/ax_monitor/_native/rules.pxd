@@ -1,4 +1,5 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdlib cimport realloc
 
 from ax_monitor._native.windows cimport WindowData
 
@@ -24,6 +25,15 @@ cdef enum Transition:
     CLEAR = 3                       # pending → inactive
     RESOLVE = 4                     # firing → inactive
 
+cdef enum:
+    NO_PLACE = 0xFFFFFFFF
+
+cdef extern from *:
+    """
+    #define AX_LONG_AGO (-((int64_t) 1 << 62))
+    """
+    const int64_t LONG_AGO "AX_LONG_AGO"    # longer than any duration before any time
+
 # A rule in two halves: what every pass reads, and what only a met or firing rule needs.
 cdef struct Condition:
     double threshold
@@ -35,7 +45,7 @@ cdef struct Condition:
     uint8_t no_data
     uint8_t phase
 
-# Monotonic milliseconds; LONG_AGO (rules.pyx) where there is no such time.
+# Monotonic milliseconds; LONG_AGO where there is no such time.
 cdef struct Timing:
     int64_t for_ms
     int64_t cooldown_ms
@@ -62,8 +72,19 @@ cdef struct Rules:
     Found *found                    # transitions of the last pass that nobody has taken yet
     uint32_t n_found
 
+cdef double[3] QUANTILES        # of P50, P95, P99
+
 cdef void rules_free(Rules *r) noexcept nogil
 cdef int rules_add(Rules *r, uint32_t window, const Condition *condition, const Timing *timing) noexcept nogil
 cdef void rules_remove(Rules *r, uint32_t slot) noexcept nogil
 cdef int rules_evaluate(Rules *r, WindowData *windows, uint32_t n_windows, int64_t now_ms,
                         int64_t monotonic_ms) noexcept nogil
+
+
+cdef inline int resize_array(void **array, uint32_t room, size_t item_bytes) noexcept nogil:
+    """0, or -1: no memory, and nothing has changed."""
+    cdef void *resized = realloc(array[0], room * item_bytes)
+    if resized is NULL:
+        return -1
+    array[0] = resized
+    return 0

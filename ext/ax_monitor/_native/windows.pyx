@@ -270,8 +270,7 @@ cdef inline int _log_key(WindowData *w, double value, Scratch *scratch) noexcept
 
 
 cdef int window_add(WindowData *w, int64_t timestamp_ms, double value, Scratch *scratch) noexcept nogil:
-    """Take a sample. 1; 0: it is not kept, but counted as what it is; -1: no memory.
-    """
+    """Take a sample. 1; 0: it is not kept, but counted as what it is; -1: no memory."""
     cdef int rc
     if not isfinite(value):
         w.rejected += 1

@@ -17,12 +17,8 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
-from ax_monitor._native.rules import (
-    RULE_AGGREGATIONS,
-    RULE_NO_DATA,
-    RULE_OPERATORS,
-    RuleTable,
-)
+from ax_monitor._native.rule_table import RuleTable
+from ax_monitor._native.rules import RULE_AGGREGATIONS, RULE_NO_DATA, RULE_OPERATORS
 from ax_monitor._native.sampling import Sampler
 from ax_monitor._native.scope import SpanScope
 from ax_monitor._native.sketch import QuantileSketch

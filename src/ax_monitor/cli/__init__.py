@@ -34,7 +34,7 @@ INTERRUPTED: Final = 130
 # Name, module, and the line shown in the list of commands. A command's module is imported when it
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "alerts": ("alerts", "See alerts, take care of them, and say what is to be watched."),
+    "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),

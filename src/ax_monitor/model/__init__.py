@@ -6,7 +6,7 @@ record as JSON data.
 """
 
 from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule, AlertTransition, Silence
-from ax_monitor.model.health import HealthCheck, SystemHealth
+from ax_monitor.model.health import HealthCheck, ProbeAnswer, SystemHealth
 from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.metrics import (
     MetricAggregation,
@@ -60,6 +60,7 @@ __all__ = [
     "NoDataPolicy",
     "Operator",
     "PerformanceMetric",
+    "ProbeAnswer",
     "Series",
     "Silence",
     "Span",

@@ -8,7 +8,7 @@ from typing import Any
 from ax_monitor.model._record import Record
 from ax_monitor.model.vocabulary import HealthStatus
 
-__all__ = ["HealthCheck", "SystemHealth"]
+__all__ = ["HealthCheck", "ProbeAnswer", "SystemHealth"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +49,19 @@ class SystemHealth(Record):
     components: tuple[HealthCheck, ...]
     uptime: int
     version: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeAnswer(Record):
+    """The answer to a liveness or readiness probe; true or false as `ok` is.
+
+    Args:
+        ok: Yes or no.
+        reason: Why, for people.
+    """
+
+    ok: bool
+    reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.ok

@@ -15,7 +15,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from ax_monitor.clock import SYSTEM_CLOCK, Clock
 from ax_monitor.config import StoreOptions
@@ -115,6 +115,7 @@ class Pump:
         self._last_sync = self._clock.monotonic()
         self._unsynced = False
         self._last_drain = self._clock.monotonic()
+        self._caught_up = self._last_drain  # what was recorded before is in the database
         self._retry_s = 0.0
         self._next_try = 0.0
         self._drops_reported = 0
@@ -127,6 +128,21 @@ class Pump:
     def stored(self) -> int:
         """Records of this process in the database."""
         return self._ring.released_records - self.rejected
+
+    @property
+    def thread_state(self) -> Literal["running", "ended", "none"]:
+        """Is there a thread that writes? "ended" if there was, and nobody asked it to end."""
+        thread = self._thread
+        if thread is None:
+            return "none"
+        return "ended" if thread.ident is not None and not thread.is_alive() else "running"
+
+    @property
+    def lag_s(self) -> float:
+        """How long something may have been waiting: since the last success; 0 if nothing waits."""
+        if self._recorder.inherited or not self._recorder.held:
+            return 0.0
+        return max(0.0, self._clock.monotonic() - self._caught_up)
 
     def start(self) -> None:
         """Start the thread, if there is none. Where none can be had, `flush` and `close` write."""
@@ -207,6 +223,7 @@ class Pump:
         else:
             self._retry_s = 0.0
             self.last_error = None
+            self._caught_up = self._last_drain
         self._report_drops()
         self._tell_waiters()
 
@@ -252,6 +269,7 @@ class Pump:
             raise
         self._ring.release()
         self._unsure = False
+        self._caught_up = self._last_drain
         self.batches += 1
         self._unsynced = not sync and self._options.durability != "strict"
         if sync:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +52,21 @@ class RecorderStats:
     converted: int = 0
     events_dropped: int = 0
     listener_errors: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderState:
+    """How recording goes in this process at the moment.
+
+    Args:
+        writing: Who writes the ring to the database: "thread"; "nobody yet" in a forked child that
+            has not recorded anything; "nobody" if the thread has died or could not be started;
+            "closed" after `Store.close()`.
+        lag_ms: How long a record may have been waiting: since the last successful batch, or look
+            that found nothing. 0 if none waits.
+        stats: The counters.
+    """
+
+    writing: Literal["thread", "nobody yet", "nobody", "closed"]
+    lag_ms: float
+    stats: RecorderStats

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
 
 from ax_monitor import config
@@ -35,7 +35,7 @@ from ax_monitor.model import (
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
-from ax_monitor.pipeline.stats import RecorderStats
+from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.storage import logs, metric_feed, metrics, series, traces
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
@@ -43,6 +43,7 @@ from ax_monitor.storage.connection import (
     Connection,
     snapshot,
 )
+from ax_monitor.storage.health import take_write_lock
 from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
@@ -240,6 +241,38 @@ class Store:
             events_dropped=self.events.dropped,
             listener_errors=self.events.listener_errors,
         )
+
+    # -- health -----------------------------------------------------------------------------------
+
+    def recorder_state(self) -> RecorderState | None:
+        """How recording goes in this process; None if the store is read-only."""
+        if self._recorder is None or self._pump is None:
+            return None
+        writing: Literal["thread", "nobody yet", "nobody", "closed"] = "nobody"
+        if self._recorder.closed:
+            writing = "closed"
+        elif self._recorder.inherited:
+            writing = "nobody yet"
+        elif self._pump.thread_state == "running":
+            writing = "thread"
+        return RecorderState(writing, self._pump.lag_s * 1000, self.stats())
+
+    def settle(self, timeout_s: float) -> bool:
+        """As `flush`, without waiting for listeners: are the records there, or too slow?"""
+        return self._pump is None or self._pump.flush(timeout_s)
+
+    def peek(self, query: Callable[[Connection], T]) -> T:
+        """Run a function of `storage` on the file as it is, whatever still waits in the ring."""
+        with self._readers.connection() as connection:
+            return query(connection)
+
+    def take_write_lock(self, wait_ms: int) -> None:
+        """Take the write lock for a moment, as a write would, and change nothing.
+
+        Raises:
+            StorageError: others held it for all of `wait_ms`, or the file can't be written.
+        """
+        take_write_lock(self.path, vfs=self.options.vfs, wait_ms=wait_ms)
 
     # -- logs -------------------------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""The single health checks, and what runs them; `services.health` puts them together."""
