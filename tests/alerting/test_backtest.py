@@ -53,7 +53,7 @@ def test_a_sensible_rule_fires_at_the_labelled_anomalies(
     db: str, name: str, condition_text: str, found: set[int]
 ) -> None:
     """Series of real machines, with the times at which people saw that something was wrong."""
-    rows = list(csv.reader((METRICS / name).read_text().splitlines()))[1:]
+    rows = list(csv.reader((METRICS / Path(name).name).read_text().splitlines()))[1:]
     times = np.array([time_ms(row[0]) for row in rows])
     values = np.array([float(row[1]) for row in rows])
     windows = [(time_ms(start), time_ms(end)) for start, end in WINDOWS[name]]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import apsw
 import pytest
 
-from ax_monitor import AlertRuleError, AlertStatus
+from ax_monitor import AlertRuleError, AlertStatus, StorageError
 from ax_monitor.alerting.thread import EvaluationThread
 from tests.conftest import FakeClock
 from tests.services.alert_helpers import Engine, condition, engine
@@ -282,6 +282,28 @@ def test_t7_evaluating_twice_reports_nothing_twice(one: Engine) -> None:
     for _ in range(5):
         assert one.evaluate() == []
     assert len(one.alerts.get_alert_history(one.the_alert().id)) == 2
+
+
+# -- S: a database that can't be written -----------------------------------------------------------
+
+
+def test_a_locked_database_delays_alerts_and_loses_none(one: Engine) -> None:
+    """What could not be stored is raised by the next evaluation, once."""
+    one.rule()
+    one.rule(by=["host"], for_ms=60_000)
+    one.record(20, labels={"host": "a"})
+    one.store.flush()
+    connection = apsw.Connection(one.store.path)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageError, match="locked"):
+        one.evaluate()
+    assert one.events("alert.triggered") == []
+    connection.execute("ROLLBACK")
+    connection.close()
+    one.clock.advance(10)
+    assert len(one.evaluate()) == 1
+    assert len(one.pass_by(None, 60)) == 1
+    assert len(one.alerts.list_alerts()) == 2
 
 
 # -- B12: a broken rule ---------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from ax_monitor.storage.alert_states import (
 from ax_monitor.storage.connection import Connection, snapshot
 from ax_monitor.storage.metric_feed import FeedPosition
 
-FINDINGS_PER_WRITE: Final = 200  # the pump waits meanwhile: some 20 ms
+FINDINGS_PER_WRITE: Final = 100  # the pump waits meanwhile: some 20 ms
 AHEAD_MS: Final = 120_000  # clocks of others may be ahead; as in windows.pyx
 JUMP_MS: Final = 1000  # the wall clock went back by so much: other samples are the last minutes now
 
@@ -78,6 +78,13 @@ class LiveEvaluator:
         Raises:
             StorageError: rules or samples can't be read.
         """
+        try:
+            return self._pass()
+        except BaseException:
+            self._rules_version = -1  # transitions may be lost: the next one begins anew
+            raise
+
+    def _pass(self) -> Pass:
         result = Pass()
         self._keep_up(result)
         evaluator = self._evaluator
@@ -141,11 +148,12 @@ class LiveEvaluator:
         self._store.read(look)
 
     def _learn_rules(self, connection: Connection, result: Pass) -> None:
-        rules, broken = alert_rules.find_rules(connection, enabled=True)
+        broken: list[BrokenRule] = []
+        evaluator = Evaluator(alert_rules.iterate_rules(connection, broken, enabled=True))
         self._tell(broken, result)
         still = {rule.id for rule in broken}
         self._told = {rule_id: rule for rule_id, rule in self._told.items() if rule_id in still}
-        self._evaluator, self._states_version, self._position = Evaluator(rules), -1, None
+        self._evaluator, self._states_version, self._position = evaluator, -1, None
         self._wanted.clear()
 
     def _learn_states(self, connection: Connection) -> None:

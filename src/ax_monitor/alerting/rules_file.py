@@ -36,6 +36,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from ax_monitor._native import new_id
 from ax_monitor.alerting.conditions import parse_condition
 from ax_monitor.alerting.yaml_lines import Path, read_yaml
 from ax_monitor.errors import AlertRuleError, RulesFileError
@@ -43,6 +44,8 @@ from ax_monitor.model import AlertCondition, AlertRule, AlertSeverity, NoDataPol
 from ax_monitor.model._check import shown
 from ax_monitor.model.alerts import check_labels
 from ax_monitor.model.duration import parse_duration_ms
+from ax_monitor.storage import alert_rules
+from ax_monitor.storage.connection import Connection
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 DEFAULT_COOLDOWN_MS: Final = 300_000
@@ -104,9 +107,7 @@ class Plan:
         )
 
 
-def plan(
-    file: RulesFile, existing: Sequence[AlertRule], *, now_ms: int, new_id: Callable[[], str]
-) -> Plan:
+def plan(file: RulesFile, existing: Sequence[AlertRule], now_ms: int) -> Plan:
     """Match the file's rules by name with those that came from it before."""
     result = Plan()
     by_name = {rule.name: rule for rule in existing}
@@ -135,6 +136,26 @@ def plan(
             result.update.append(replace(rule, updated_at=now_ms))
     result.left_over = list(by_name.values())
     return result
+
+
+def plan_rules(connection: Connection, file: RulesFile, now_ms: int) -> Plan:
+    """What storing the rules of a file would do."""
+    return plan(file, alert_rules.find_rules(connection, origin=file.origin)[0], now_ms)
+
+
+def store_rules(connection: Connection, file: RulesFile, now_ms: int, *, prune: bool) -> Plan:
+    """Make the rules of a file those of the database, in a transaction; what has been done."""
+    rules, broken = alert_rules.find_rules(connection, origin=file.origin)
+    planned = plan(file, rules, now_ms)
+    gone = [rule.id for rule in broken if rule.name in file.rules]  # made anew
+    gone += [rule.id for rule in planned.left_over] if prune else []
+    for rule_id in gone:
+        alert_rules.delete_rule(connection, rule_id)
+    for rule in planned.create:
+        alert_rules.insert_rule(connection, rule)
+    for rule in planned.update:
+        alert_rules.update_rule(connection, rule)
+    return planned
 
 
 def read_rules_file(path: str | os.PathLike[str]) -> RulesFile:

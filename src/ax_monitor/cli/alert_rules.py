@@ -332,7 +332,7 @@ def _rule_of_file(file: str, name: str) -> AlertRule:
     read = read_rules_file(file)
     if name not in read.rules:
         raise click.ClickException(f"no rule {name!r} in {file}")
-    planned = plan(read, [], now_ms=SYSTEM_CLOCK.time_ms(), new_id=lambda: name)
+    planned = plan(read, [], SYSTEM_CLOCK.time_ms())
     return next(rule for rule in planned.create if rule.name == name)
 
 

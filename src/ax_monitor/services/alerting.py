@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from ax_monitor._native import new_id
 from ax_monitor.alerting.backtest import Backtest, run_backtest
 from ax_monitor.alerting.live import LiveEvaluator, Pass
-from ax_monitor.alerting.rules_file import Plan, RulesLoaded, plan, read_rules_file
+from ax_monitor.alerting.rules_file import RulesLoaded, plan_rules, read_rules_file, store_rules
+from ax_monitor.alerting.silences import make_silence
 from ax_monitor.alerting.thread import EvaluationThread
 from ax_monitor.clock import Moment
 from ax_monitor.errors import AlertRuleError
@@ -25,7 +26,6 @@ from ax_monitor.model import (
     NoDataPolicy,
     Silence,
 )
-from ax_monitor.model.alerts import check_labels
 from ax_monitor.pipeline.service import Service, check_positive
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import alert_rules, alerts
@@ -33,6 +33,7 @@ from ax_monitor.storage.alert_rules import BrokenRule
 from ax_monitor.storage.connection import Connection
 
 DELETE_ROWS: Final = 200  # a transaction
+T = TypeVar("T")
 _FIXED: Final = ("id", "created_at", "updated_at", "origin")
 
 
@@ -90,6 +91,13 @@ class AlertingService(Service):
         self._lock = threading.Lock()  # guards the evaluator
         self._thread_lock = threading.Lock()
         self._thread: EvaluationThread | None = None
+
+    def _read(self, query: Callable[[Connection], T]) -> T:
+        def checked(connection: Connection) -> T:
+            alert_rules.check_version(connection)
+            return query(connection)
+
+        return self._store.read(checked)
 
     # -- rules ------------------------------------------------------------------------------------
 
@@ -180,7 +188,7 @@ class AlertingService(Service):
         Raises:
             AlertRuleError: another program stored it wrong; the message says what.
         """
-        return self._store.read(lambda connection: alert_rules.get_rule(connection, rule_id))
+        return self._read(lambda connection: alert_rules.get_rule(connection, rule_id))
 
     def list_rules(
         self,
@@ -190,7 +198,7 @@ class AlertingService(Service):
         tenant_id: str | None = None,
     ) -> list[AlertRule]:
         """The rules that match, in the order of their making; see also `broken_rules`."""
-        rules, _ = self._store.read(
+        rules, _ = self._read(
             lambda connection: alert_rules.find_rules(
                 connection, enabled=enabled, metric_type=metric_type, tenant_id=tenant_id
             )
@@ -199,7 +207,7 @@ class AlertingService(Service):
 
     def broken_rules(self) -> list[BrokenRule]:
         """What another program stored as a rule and is none; it can only be deleted."""
-        return self._store.read(alert_rules.find_rules)[1]
+        return self._read(alert_rules.find_rules)[1]
 
     def load_rules(
         self, path: str | os.PathLike[str], *, dry_run: bool = False, prune: bool = False
@@ -220,35 +228,20 @@ class AlertingService(Service):
             OSError: it can't be read.
         """
         file = read_rules_file(path)
-
-        def look(connection: Connection) -> tuple[Plan, list[BrokenRule]]:
-            rules, broken = alert_rules.find_rules(connection, origin=file.origin)
-            now_ms = self._store.clock.time_ms()
-            return plan(file, rules, now_ms=now_ms, new_id=new_id), broken
-
-        def change(connection: Connection) -> Plan:
-            planned, broken = look(connection)
-            for stored in broken:
-                if stored.name in file.rules:
-                    alert_rules.delete_rule(connection, stored.id)
-            for rule in planned.create:
-                alert_rules.insert_rule(connection, rule)
-            for rule in planned.update:
-                alert_rules.update_rule(connection, rule)
-            if prune:
-                for rule in planned.left_over:
-                    alert_rules.delete_rule(connection, rule.id)
-            return planned
-
-        planned = self._store.read(look)[0] if dry_run else self._store.write(change)
-        if not dry_run:
-            events = self._store.events
-            for rule in planned.create:
-                events.emit("rule.created", rule)
-            for rule in planned.update:
-                events.emit("rule.updated", rule.id)
-            for rule in planned.left_over if prune else ():
-                events.emit("rule.deleted", rule.id)
+        now_ms = self._store.clock.time_ms()
+        if dry_run:
+            planned = self._read(lambda connection: plan_rules(connection, file, now_ms))
+            return planned.summary(prune=prune)
+        planned = self._store.write(
+            lambda connection: store_rules(connection, file, now_ms, prune=prune)
+        )
+        events = self._store.events
+        for rule in planned.create:
+            events.emit("rule.created", rule)
+        for rule in planned.update:
+            events.emit("rule.updated", rule.id)
+        for rule in planned.left_over if prune else ():
+            events.emit("rule.deleted", rule.id)
         return planned.summary(prune=prune)
 
     def backtest(
@@ -360,7 +353,7 @@ class AlertingService(Service):
 
     def get_alert(self, alert_id: str) -> Alert | None:
         """The alert; None if there is none of this id."""
-        return self._store.read(lambda connection: alerts.get_alert(connection, alert_id))
+        return self._read(lambda connection: alerts.get_alert(connection, alert_id))
 
     def list_alerts(
         self,
@@ -374,7 +367,7 @@ class AlertingService(Service):
         """The alerts that match, the newest first."""
         wanted_status = None if status is None else AlertStatus.parse(status)
         wanted_severity = None if severity is None else AlertSeverity.parse(severity)
-        return self._store.read(
+        return self._read(
             lambda connection: alerts.find_alerts(
                 connection,
                 status=wanted_status,
@@ -390,17 +383,17 @@ class AlertingService(Service):
     ) -> int:
         """How many alerts are active: neither acknowledged nor resolved."""
         wanted = None if severity is None else AlertSeverity.parse(severity)
-        return self._store.read(
+        return self._read(
             lambda connection: alerts.count_active(connection, severity=wanted, tenant_id=tenant_id)
         )
 
     def get_alert_history(self, alert_id: str) -> list[AlertTransition]:
         """What became of an alert, in the order in which it happened."""
-        return self._store.read(lambda connection: alerts.alert_history(connection, alert_id))
+        return self._read(lambda connection: alerts.alert_history(connection, alert_id))
 
     def get_rule_history(self, rule_id: str, limit: int | None = None) -> list[AlertTransition]:
         """What became of the alerts of a rule, the newest first."""
-        return self._store.read(lambda connection: alerts.rule_history(connection, rule_id, limit))
+        return self._read(lambda connection: alerts.rule_history(connection, rule_id, limit))
 
     def cleanup(self, retention_days: float = 30) -> int:
         """Delete alerts that were resolved longer ago, with their history; how many it were.
@@ -451,35 +444,24 @@ class AlertingService(Service):
             ValueError: it would not last, or not both or neither of `duration_ms` and `ends_at` are
                 given.
         """
-        if (duration_ms is None) == (ends_at is None):
-            raise ValueError("give either duration_ms or ends_at")
-        now = Moment.now(self._store.clock)
-        start = now.time_ms if starts_at is None else starts_at
-        if duration_ms is not None:
-            check_positive("duration_ms", duration_ms)
-        end = ends_at if ends_at is not None else start + (duration_ms or 0)
-        if end <= max(start, now.time_ms):
-            raise ValueError(f"a silence must end after its start and in the future, not at {end}")
-        silence = Silence(
-            id=new_id(),
-            starts_at=start,
-            ends_at=end,
+        silence, started = make_silence(
+            Moment.now(self._store.clock),
+            duration_ms=duration_ms,
+            ends_at=ends_at,
+            starts_at=starts_at,
             rule_id=rule_id,
-            severity=None if severity is None else AlertSeverity.parse(severity),
-            labels={} if labels is None else check_labels("labels", labels),
+            severity=severity,
+            labels=labels,
             created_by=created_by,
             comment=comment,
         )
-        started = now if starts_at is None and duration_ms is not None else None
         self._store.write(lambda connection: alerts.insert_silence(connection, silence, started))
         return silence.id
 
     def list_silences(self, *, ended: bool = False) -> list[Silence]:
         """The silences that have not ended, by their end; with `ended`, those that have too."""
         now = Moment.now(self._store.clock)
-        return self._store.read(
-            lambda connection: alerts.find_silences(connection, now, ended=ended)
-        )
+        return self._read(lambda connection: alerts.find_silences(connection, now, ended=ended))
 
     def expire_silence(self, silence_id: str) -> bool:
         """End a silence now; False if there is none of this id, or it has ended."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 
-from ax_monitor.errors import AlertRuleError
+from ax_monitor.errors import AlertRuleError, StorageError
 from ax_monitor.model import AlertCondition, AlertRule
+from ax_monitor.storage.migrations import schema_version
+
+FIRST_VERSION: Final = 4  # of the schema, that has what is needed here
 
 _COLUMNS: Final = (
     "id", "name", "description", "enabled", "metric_type", "condition_operator",
@@ -29,6 +32,20 @@ def as_bytes(columns: Iterable[str]) -> str:
 
 
 _RULES: Final = f"SELECT {as_bytes(_COLUMNS)} FROM alert_rules WHERE {{}} ORDER BY created_at, id"
+_RULE: Final = _RULES.format("id = ?")
+
+
+def check_version(connection: apsw.Connection) -> None:
+    """Raise StorageError if the file is from before rules were what they are now.
+
+    It is brought up to date when it is opened for writing; who may only read it can't.
+    """
+    version = schema_version(connection)
+    if version < FIRST_VERSION:
+        raise StorageError(
+            f"{connection.filename} is from an older ax-monitor (schema version {version}): "
+            "open it for writing once, that brings it up to date"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +72,34 @@ def find_rules(
     origin: str | None = None,
 ) -> tuple[list[AlertRule], list[BrokenRule]]:
     """The rules that match, in the order of their making; and those that are broken."""
-    given = {"metric_type": metric_type, "tenant_id": tenant_id, "origin": origin}
+    broken: list[BrokenRule] = []
+    rules = iterate_rules(
+        connection,
+        broken,
+        enabled=enabled,
+        metric_type=metric_type,
+        tenant_id=tenant_id,
+        origin=origin,
+    )
+    return list(rules), broken
+
+
+def iterate_rules(
+    connection: apsw.Connection,
+    broken: list[BrokenRule],
+    *,
+    enabled: bool | None = None,
+    **given: str | None,
+) -> Iterator[AlertRule]:
+    """The rules that match, one after the other; `broken` gets those that are."""
     conditions = [f"{name} = :{name}" for name, value in given.items() if value is not None]
     if enabled is not None:
         conditions.append("enabled" if enabled else "NOT enabled")
-    rules: list[AlertRule] = []
-    broken: list[BrokenRule] = []
-    rows = connection.execute(_RULES.format(" AND ".join(conditions) or "true"), given)
-    for row in rows:
+    for row in connection.execute(_RULES.format(" AND ".join(conditions) or "true"), given):
         try:
-            rules.append(_rule(row))
+            yield _rule(row)
         except AlertRuleError as error:
             broken.append(BrokenRule(readable(row[0]), readable(row[1]), str(error)))
-    return rules, broken
 
 
 def get_rule(connection: apsw.Connection, rule_id: str) -> AlertRule | None:
@@ -76,7 +108,7 @@ def get_rule(connection: apsw.Connection, rule_id: str) -> AlertRule | None:
     Raises:
         AlertRuleError: it is broken.
     """
-    row = connection.execute(_RULES.format("id = ?"), (rule_id,)).fetchone()
+    row = connection.execute(_RULE, (rule_id,)).fetchone()
     return None if row is None else _rule(row)
 
 
@@ -157,7 +189,7 @@ def _row(rule: AlertRule) -> tuple[Any, ...]:
 
 
 def _rule(row: Sequence[Any]) -> AlertRule:
-    found: dict[str, Any] = dict(zip(_COLUMNS, map(_decoded, _COLUMNS, row), strict=True))
+    found = _decoded(row)
     condition = AlertCondition(
         operator=found.pop("condition_operator"),
         threshold=found.pop("condition_threshold"),
@@ -177,18 +209,21 @@ def _rule(row: Sequence[Any]) -> AlertRule:
     )
 
 
-def _decoded(name: str, value: object) -> object:
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        raise AlertRuleError(f"{name} is not UTF-8") from None
+def _decoded(row: Sequence[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in zip(_COLUMNS, row, strict=True):
+        try:
+            found[name] = value.decode() if type(value) is bytes else value
+        except UnicodeDecodeError:
+            raise AlertRuleError(f"{name} is not UTF-8") from None
+    return found
 
 
 def _parsed(name: str, text: object) -> Any:
     if text is None:
         return None
+    if text == "{}":
+        return {}
     try:
         return json.loads(str(text))
     except (ValueError, RecursionError):
@@ -197,6 +232,8 @@ def _parsed(name: str, text: object) -> Any:
 
 def parsed_labels(text: object) -> dict[str, str]:
     """Stored labels; what is not readable is left out."""
+    if text in ("{}", b"{}"):
+        return {}
     try:
         value = json.loads(readable(text))
     except (ValueError, RecursionError):
