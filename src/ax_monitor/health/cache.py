@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import Any, Final, Protocol, runtime_checkable
+from typing import Any, Final
 
 from ax_monitor.clock import Clock
 from ax_monitor.errors import StorageError
 from ax_monitor.health.executions import SETTLE_S
 from ax_monitor.health.outcome import Check, Outcome, read_answer
 from ax_monitor.health.providers import NOT_CONFIGURED
-from ax_monitor.model import HealthStatus, MetricAggregation, MetricType
+from ax_monitor.model import HealthStatus, MetricType
 from ax_monitor.pipeline.store import Store
 
 HIT_RATE_MS: Final = 3_600_000  # samples of the last hour count
-
-
-@runtime_checkable
-class AggregatesMetrics(Protocol):
-    """Has figures over the samples of a metric; a store that keeps metrics does."""
-
-    def metric_aggregation(
-        self,
-        metric_type: str,
-        start_ms: int,
-        end_ms: int,
-        *,
-        tenant_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        exact: bool = False,
-    ) -> MetricAggregation | None:
-        """Figures over the samples in a range of time; None if there are none."""
 
 
 class CacheCheck:
@@ -68,7 +51,7 @@ class CacheCheck:
 
     def _hit_rate(self) -> dict[str, Any]:
         # Optional: a database in trouble is told of by its own check, and not waited for here.
-        if not isinstance(self._store, AggregatesMetrics) or not self._store.settle(SETTLE_S):
+        if not self._store.settle(SETTLE_S):
             return {}
         now = self._clock.time_ms()
         try:

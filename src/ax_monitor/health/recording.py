@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from ax_monitor.clock import Clock
 from ax_monitor.health.disk import file_bytes, format_bytes
 from ax_monitor.health.outcome import Findings, Outcome
@@ -10,7 +12,8 @@ from ax_monitor.model import HealthStatus
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.pipeline.store import Store
 
-SETTLE_S = 0.5  # a process that was suspended gets so long to write what waits
+NO_THREAD: Final = "no thread writes to the database: it has ended, or could not be started"
+SETTLE_S: Final = 0.5  # a process that was suspended gets so long to write what waits
 
 
 class RecorderCheck:
@@ -77,7 +80,7 @@ class RecorderCheck:
         if state.writing == "closed":
             found.unhealthy("the store has been closed: nothing is recorded any more")
         elif state.writing == "nobody":
-            found.unhealthy("the thread that writes to the database has ended")
+            found.unhealthy(NO_THREAD)
         if state.stats.last_error is not None:
             found.unhealthy(state.stats.last_error)
         text = f"records have been waiting to be written for {state.lag_ms / 1000:.0f} s"

@@ -17,7 +17,7 @@ from ax_monitor.health.executions import QueueCheck
 from ax_monitor.health.memory import MemoryCheck
 from ax_monitor.health.outcome import Check, worst
 from ax_monitor.health.providers import Providers
-from ax_monitor.health.recording import RecorderCheck
+from ax_monitor.health.recording import NO_THREAD, RecorderCheck
 from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.health.ticker import Ticker
 from ax_monitor.health.timed import Checked, on_daemon_thread
@@ -295,7 +295,7 @@ class HealthCheckService(Service):
         if state.writing == "closed":
             return ProbeAnswer(False, "the store has been closed")
         if state.writing == "nobody":
-            return ProbeAnswer(False, "the thread that writes to the database has ended")
+            return ProbeAnswer(False, NO_THREAD)
         return ProbeAnswer(True)
 
     def _is_ready(self, results: list[Checked]) -> ProbeAnswer:
