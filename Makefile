@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## the main job on real work, with something to look at (abo
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.test ## the test suite (under five minutes)
-	$(BIN)/python -m pytest -m "not soak" $(ARGS)
+	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
 
 soak: $(VENV)/.test ## the long tests, with large counts
 	AX_MONITOR_TEST_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=3600 $(ARGS)

@@ -245,7 +245,7 @@ def test_b6_each_type_has_its_documented_form(
         (b"x", "x"),
         (1.5, 1.5),
     ],
-    ids=repr,
+    ids=str,
 )
 def test_b6_metadata_that_is_no_mapping_is_stored_as_value(
     logger: StructuredLogger, metadata: Any, form: Any

@@ -979,7 +979,7 @@ def test_any_bytes_can_be_read(
 ) -> None:
     """A file of any bytes raises nothing, is read to its end, and gives storable text only."""
     path = tmp_path_factory.mktemp("any") / "x.log"
-    path.write_bytes(gzip.compress(data) if compressed else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if compressed else data)
     with read_log_file(path, format=format) as log_file:
         for record in log_file:
             (record.message + (record.stack_trace or "") + record.source).encode()
@@ -1034,9 +1034,9 @@ TEXT = "2024-01-02 10:11:12 ERROR größer\n\n2024-01-02 10:11:13 zweite\n\tZeil
         b"\xfe\xff" + TEXT.encode("utf-16-be"),
         TEXT.replace("\n", "\r\n").encode(),
         TEXT.encode() + b"\n",
-        gzip.compress(TEXT.encode()),
-        gzip.compress(TEXT[:40].encode()) + gzip.compress(TEXT[40:].encode()) + bytes(100),
-        gzip.compress(TEXT.encode("utf-16")),
+        gzip.compress(TEXT.encode(), mtime=0),
+        gzip.compress(TEXT[:40].encode(), mtime=0) + gzip.compress(TEXT[40:].encode()) + bytes(100),
+        gzip.compress(TEXT.encode("utf-16"), mtime=0),
     ],
 )
 def test_encodings_and_line_ends(tmp_path: Path, data: bytes) -> None:
@@ -1103,7 +1103,7 @@ def test_progress(tmp_path: Path) -> None:
     lines = b"".join(
         b"2024-01-02 10:11:12 %d %s\n" % (i, os.urandom(20).hex().encode()) for i in range(9999)
     )
-    for data in (lines, gzip.compress(lines)):
+    for data in (lines, gzip.compress(lines, mtime=0)):
         path = tmp_path / "x.log"
         path.write_bytes(data)
         with read_log_file(path) as log_file:
