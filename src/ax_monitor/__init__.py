@@ -1,9 +1,10 @@
 """Observability for high-throughput Python engines: a flight recorder with a database behind it."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from ax_monitor._native import RecordContext
 from ax_monitor._version import __version__ as __version__
-from ax_monitor.alerting.backtest import Backtest, Firing
-from ax_monitor.alerting.rules_file import RulesLoaded
 from ax_monitor.config import StoreOptions
 from ax_monitor.context import carry_context, current_context, use_context
 from ax_monitor.errors import (
@@ -17,7 +18,6 @@ from ax_monitor.errors import (
     StorageError,
     TraceQueryError,
 )
-from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.model import (
     Aggregation,
     Alert,
@@ -61,12 +61,37 @@ from ax_monitor.monitor import Monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
-from ax_monitor.services.alerting import AlertingService
-from ax_monitor.services.health import HealthCheckService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
 from ax_monitor.storage.search import search_text
+
+if TYPE_CHECKING:
+    from ax_monitor.alerting.backtest import Backtest, Firing
+    from ax_monitor.alerting.rules_file import RulesLoaded
+    from ax_monitor.health.thresholds import HealthThresholds
+    from ax_monitor.services.alerting import AlertingService
+    from ax_monitor.services.health import HealthCheckService
+
+# Half of the package, which a process that only records never needs: imported when first asked for.
+_LATER = {
+    "AlertingService": "ax_monitor.services.alerting",
+    "Backtest": "ax_monitor.alerting.backtest",
+    "Firing": "ax_monitor.alerting.backtest",
+    "HealthCheckService": "ax_monitor.services.health",
+    "HealthThresholds": "ax_monitor.health.thresholds",
+    "RulesLoaded": "ax_monitor.alerting.rules_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A name of `_LATER`, from then on an ordinary one."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
+
 
 __all__ = [
     "Aggregation",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from ax_monitor.events import Events
 from ax_monitor.pipeline.store import Store
-from ax_monitor.services.alerting import AlertingService
-from ax_monitor.services.health import HealthCheckService
 from ax_monitor.services.logger import StructuredLogger
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.services.tracer import DistributedTracer
+
+if TYPE_CHECKING:
+    from ax_monitor.services.alerting import AlertingService
+    from ax_monitor.services.health import HealthCheckService
 
 
 class Monitor:
@@ -41,8 +44,20 @@ class Monitor:
         self.logger = StructuredLogger(self.store, **(logger_options or {}))
         self.tracer = DistributedTracer(self.store, **(tracer_options or {}))
         self.metrics = MetricsCollector(self.store, **(metrics_options or {}))
-        self.alerts = AlertingService(self.store)
-        self.health = HealthCheckService(self.store)
+
+    @cached_property
+    def alerts(self) -> AlertingService:
+        """Rules over the metrics, and alerts. Made, and its modules imported, when first used."""
+        from ax_monitor.services.alerting import AlertingService  # noqa: PLC0415 (see _LATER)
+
+        return AlertingService(self.store)
+
+    @cached_property
+    def health(self) -> HealthCheckService:
+        """How the engine's parts are. Made, and its modules imported, when first used."""
+        from ax_monitor.services.health import HealthCheckService  # noqa: PLC0415 (see _LATER)
+
+        return HealthCheckService(self.store)
 
     @property
     def events(self) -> Events:

@@ -202,8 +202,12 @@ class Store:
         The wall clock, but no later than when the store was opened plus the time that has passed
         since then on the monotonic clock: a clock that jumps ahead must not empty the database.
         """
-        passed_ms = int((self.clock.monotonic() - self._opened_at_s) * 1000)
-        return min(self.clock.time_ms(), self._opened_at_ms + passed_ms)
+        return min(self.clock.time_ms(), self._opened_at_ms + self.open_ms)
+
+    @property
+    def open_ms(self) -> int:
+        """How long ago the store was opened, in ms, on the monotonic clock."""
+        return int((self.clock.monotonic() - self._opened_at_s) * 1000)
 
     def stats(self) -> RecorderStats:
         """The counters; see `RecorderStats`."""

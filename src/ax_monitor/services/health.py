@@ -122,7 +122,6 @@ class HealthCheckService(Service):
         self._board.put("providers", self._providers, self._providers.limit_s)
         self._damping = Damping(recover_after)
         self._ticker = Ticker("ax-monitor-health", self._tick, clock)
-        self._started_s = clock.monotonic()
         opened.attach(self)
 
     # -- what there is to check -----------------------------------------------------------------
@@ -350,8 +349,8 @@ class HealthCheckService(Service):
     # -- uptime ---------------------------------------------------------------------------------
 
     def get_uptime(self) -> int:
-        """How long ago this service was made, in ms, on the monotonic clock."""
-        return int((self._store.clock.monotonic() - self._started_s) * 1000)
+        """How long ago the store was opened, in ms, on the monotonic clock."""
+        return self._store.open_ms
 
     def get_uptime_formatted(self) -> str:
         """The same for people: "2d 5h 30m", "5h 30m 2s", "30m 2s" or "2s"."""

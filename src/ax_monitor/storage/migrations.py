@@ -6,7 +6,7 @@ but not written.
 
 from __future__ import annotations
 
-from importlib.resources import files
+import os
 
 import apsw
 
@@ -15,12 +15,17 @@ from ax_monitor.storage.connection import APPLICATION_ID, open_reader, storage_e
 
 
 def _load() -> tuple[str, ...]:
-    folder = files("ax_monitor.storage") / "schema"
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    # Not importlib.resources: to import that takes longer than all the rest of this module.
+    folder = os.path.join(os.path.dirname(__file__), "schema")
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".sql"))
     for number, name in enumerate(names, start=1):
         if not name.startswith(f"{number:04}_"):
             raise StorageError(f"migration {name} is out of order: number {number} is missing")
-    return tuple((folder / name).read_text(encoding="utf-8") for name in names)
+    texts = []
+    for name in names:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            texts.append(file.read())
+    return tuple(texts)
 
 
 MIGRATIONS = _load()
