@@ -202,11 +202,15 @@ def read(folder: Path) -> list[Result]:
     ]
 
 
-def _wait_until_sealed(store: ax_monitor.Store, timeout_s: float = 120) -> float:
+def _wait_until_sealed(store: ax_monitor.Store, timeout_s: float = 180) -> float:
     """Seconds until the pump has sealed every minute that is over."""
     start = time.monotonic()
-    while store.unsealed_samples() and time.monotonic() < start + timeout_s:
+    waiting = True
+    while waiting and time.monotonic() < start + timeout_s:
         time.sleep(0.1)
+        waiting = store.read(
+            lambda connection: connection.execute("SELECT EXISTS (SELECT 1 FROM metric_chunks)").get
+        )
     return time.monotonic() - start
 
 

@@ -324,13 +324,17 @@ cdef bint _same_labels(PyObject *a, PyObject *b) noexcept:
     cdef PyObject *key
     cdef PyObject *value
     cdef PyObject *other
-    cdef Py_ssize_t position = 0
+    cdef PyObject *other_key
+    cdef Py_ssize_t position = 0, other_position = 0
     cdef Py_ssize_t n = PyDict_Size(<object> a) if a != NONE else 0
     if n != (PyDict_Size(<object> b) if b != NONE else 0):
         return False
     if n == 0:
         return True
     while PyDict_Next(<object> b, &position, &key, &value):
+        # Fast path: the same objects in the same order
+        if PyDict_Next(<object> a, &other_position, &other_key, &other) and other_key == key and other == value:
+            continue
         other = PyDict_GetItemWithError(a, key)
         if other == NULL or not _same_text(other, value):
             return False
