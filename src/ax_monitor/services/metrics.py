@@ -33,7 +33,7 @@ class MetricsCollector(Service, MetricChannel):
     A value that is no number, labels that are no mapping, and a missing name are a TypeError.
 
     Thread-safety: any thread, signal handler or destructor, without a lock.
-    Cost: about 0.05 µs through a handle, 0.1 µs by name and labels; 24 bytes in the ring, some 11
+    Cost: about 0.1 µs through a handle, 0.3 µs by name and labels; 24 bytes in the ring, some 13
     in the database.
 
     >>> import os, tempfile
