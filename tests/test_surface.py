@@ -57,6 +57,7 @@ PROMISED = {
     "StoreOptions",
     "StructuredLogger",
     "SystemHealth",
+    "SystemSampler",
     "TimeSeries",
     "TimeSeriesPoint",
     "Trace",

@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ax_monitor.health.thresholds import HealthThresholds
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
+    from ax_monitor.services.system_metrics import SystemSampler
 
 # Half of the package, which a process that only records never needs: imported when first asked for.
 _LATER = {
@@ -81,6 +82,7 @@ _LATER = {
     "HealthCheckService": "ax_monitor.services.health",
     "HealthThresholds": "ax_monitor.health.thresholds",
     "RulesLoaded": "ax_monitor.alerting.rules_file",
+    "SystemSampler": "ax_monitor.services.system_metrics",
 }
 
 
@@ -143,6 +145,7 @@ __all__ = [
     "StoreOptions",
     "StructuredLogger",
     "SystemHealth",
+    "SystemSampler",
     "TimeSeries",
     "TimeSeriesPoint",
     "Trace",

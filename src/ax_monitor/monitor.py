@@ -15,6 +15,7 @@ from ax_monitor.services.tracer import DistributedTracer
 if TYPE_CHECKING:
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
+    from ax_monitor.services.system_metrics import SystemSampler
 
 
 class Monitor:
@@ -59,6 +60,14 @@ class Monitor:
 
         return HealthCheckService(self.store)
 
+    @cached_property
+    def system(self) -> SystemSampler:
+        """CPU, memory and disk as metrics, every 10 s: off until `monitor.system.start()`."""
+        from ax_monitor.services.system_metrics import SystemSampler  # noqa: PLC0415 (see _LATER)
+
+        folder = os.path.dirname(self.store.path)
+        return SystemSampler(self.metrics, disk_path=folder, clock=self.store.clock)
+
     @property
     def events(self) -> Events:
         """What happens in any of the services."""
@@ -70,6 +79,8 @@ class Monitor:
 
     def close(self) -> None:
         """Write what is pending and let go of the file; at most about 5 s. May be called twice."""
+        if "system" in self.__dict__:
+            self.system.stop()
         self.store.close()
 
     def __enter__(self) -> Monitor:

@@ -248,3 +248,14 @@ def test_psutil_is_imported_only_to_sample() -> None:
         "sys.exit('psutil' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=30, check=False).returncode == 0
+
+
+def test_a_monitor_samples_once_it_is_told_to(db: str) -> None:
+    """Off by default; its end is the monitor's."""
+    with ax_monitor.open(db) as monitor:
+        assert "cpu.usage" not in monitor.metrics.list_metric_types()
+        monitor.system.sample_once()
+        monitor.system.start()
+        sampler = monitor.system
+        assert "memory.usage" in monitor.metrics.list_metric_types()
+    assert not sampler.running
