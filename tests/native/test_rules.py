@@ -107,14 +107,16 @@ class RuleMachine(RuleBasedStateMachine):
         operator=st.integers(0, 5),
         aggregation=st.sampled_from([AVG, SUM, MIN, MAX, COUNT, RATE]),
         threshold=st.integers(-3, 6),
-        hysteresis=st.none() | st.integers(-3, 6),
+        hysteresis=st.none() | st.integers(0, 4),
         for_ms=durations,
         cooldown_ms=durations,
         no_data=st.integers(0, 2),
     )
     def add_rule(self, window: int, hysteresis: int | None, **options: Any) -> None:
         window %= len(self.windows)
-        options["resolve_threshold"] = hysteresis
+        below = {GT: -1, GTE: -1, LT: 1, LTE: 1}.get(options["operator"])
+        if below and hysteresis is not None:
+            options["resolve_threshold"] = options["threshold"] + below * hysteresis
         assert self.table.add_rule(window, **options) == self.slots
         self.rules[self.slots] = (window, RuleModel(**options))
         self.slots += 1
@@ -555,6 +557,21 @@ assert sum(grown[1:]) < grown[0] / 4, grown
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+def test_a_jump_back_does_not_keep_a_window_busy() -> None:
+    """A window is idle once all its samples are old, also if there had been some far ahead."""
+    table = one_rule()
+    table.advance(NOW)
+    table.add(1, NOW, 1.0)
+    back = NOW - 3_600_000
+    table.advance(back)
+    table.add(1, back, 1.0)
+    table.evaluate(back + 60_000, 0)
+    table.evaluate(back + 60_000, 59_999)
+    assert table.aggregate(0, back)[0] == 1
+    table.evaluate(back + 60_000, 60_000)
+    assert table.aggregate(0, back)[0] == 0
+
+
 def test_out_of_memory_leaves_things_as_they_are() -> None:
     """Where memory ends, in each call that may want some, there is a MemoryError; with memory
     again, the table goes on, and what it holds is consistent."""
@@ -659,6 +676,9 @@ def test_arguments_that_are_refused(call: Any, error: type[Exception], says: str
         ({"threshold": math.nan}, "thresholds must be finite"),
         ({"threshold": math.inf}, "thresholds must be finite"),
         ({"resolve_threshold": -math.inf}, "thresholds must be finite"),
+        ({"resolve_threshold": 2.0}, "resolve_threshold 2 is on the wrong side of the threshold 1"),
+        ({"operator": LT, "resolve_threshold": 0.0}, "wrong side of the threshold 1 for lt"),
+        ({"operator": EQ, "resolve_threshold": 0.0}, "wrong side of the threshold 1 for eq"),
         ({"for_ms": -1}, "for_ms must be 0 or more"),
         ({"cooldown_ms": 2**61}, "cooldown_ms must be 0 or more"),
         ({"aggregation": P95}, "window 0 was made without quantiles"),

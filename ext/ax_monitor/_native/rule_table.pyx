@@ -9,8 +9,12 @@ from posix.unistd cimport usleep
 from ax_monitor._native.panes cimport Pane, Scratch, pane_sum, scratch_free
 from ax_monitor._native.routes cimport NO_LINK, Routes, routes_add, routes_find, routes_free
 from ax_monitor._native.rules cimport (
+    GT,
+    GTE,
     INACTIVE,
     LONG_AGO,
+    LT,
+    LTE,
     N_AGGREGATIONS,
     N_NO_DATA,
     N_OPERATORS,
@@ -45,6 +49,8 @@ from ax_monitor._native.windows cimport (
     window_tell,
     window_total,
 )
+
+from ax_monitor._native.rules import RULE_OPERATORS
 
 cdef enum:
     ROOM_MIN = 16
@@ -135,6 +141,7 @@ cdef class RuleTable:
             aggregation: Index in RULE_AGGREGATIONS.
             threshold: The condition is met if `value OP threshold`.
             resolve_threshold: Takes the place of `threshold` while the rule fires; None: the same.
+                At most the threshold for gt and gte, at least for lt and lte, none for eq and neq.
             for_ms: The condition must have been met for so long before the rule triggers.
             cooldown_ms: So long after a trigger there is no other.
             no_data: Index in RULE_NO_DATA: what a window without samples means.
@@ -142,7 +149,8 @@ cdef class RuleTable:
         Raises:
             IndexError: if there is no such window.
             ValueError: for a number that means nothing, a threshold that is no finite number, a
-                negative duration, or a quantile of a window without quantiles.
+                resolve_threshold on the wrong side, a negative duration, or a quantile of a window
+                without quantiles.
         """
         cdef Condition condition
         cdef Timing timing
@@ -159,6 +167,7 @@ cdef class RuleTable:
         condition.resolve_threshold = threshold if resolve_threshold is None else resolve_threshold
         if not (isfinite(condition.threshold) and isfinite(condition.resolve_threshold)):
             raise ValueError("thresholds must be finite")
+        _check_hysteresis(operator, condition.threshold, condition.resolve_threshold)
         condition.value = NAN
         condition.operator = <uint8_t> operator
         condition.aggregation = <uint8_t> aggregation
@@ -416,6 +425,16 @@ cdef class RuleTable:
 cdef int _check_index(str name, int index, int n) except -1:
     if not 0 <= index < n:
         raise ValueError(f"{name} must be an index from 0 to {n - 1}, not {index}")
+    return 0
+
+
+cdef int _check_hysteresis(int operator, double threshold, double resolve) except -1:
+    """While a rule fires, its condition must not be met less easily, or it would flap by itself."""
+    if (resolve > threshold and operator not in (LT, LTE)) or (resolve < threshold and operator not in (GT, GTE)):
+        raise ValueError(
+            f"resolve_threshold {resolve:g} is on the wrong side of the threshold {threshold:g} "
+            f"for {RULE_OPERATORS[operator]}"
+        )
     return 0
 
 
