@@ -3,7 +3,7 @@
 from ax_monitor._native import batch as _batch
 from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
-from ax_monitor._native.context import RecordContext, context_var
+from ax_monitor._native.context import ContextScope, RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
 from ax_monitor._native.log import LogChannel, LogSettings
@@ -40,6 +40,7 @@ __all__ = [
     "SENSITIVE_WORDS",
     "TIME_KEY_SHIFT",
     "BatchWriter",
+    "ContextScope",
     "LogChannel",
     "LogSettings",
     "MetricChannel",

@@ -22,4 +22,17 @@ class RecordContext:
         tracestate: str | None = None,
     ) -> None: ...
 
+class ContextBlock: ...
+
+@final
+class ContextScope(ContextBlock):
+    def __init__(
+        self,
+        *,
+        execution_id: object = None,
+        tenant_id: object = None,
+        user_id: object = None,
+    ) -> None: ...
+    def leave(self) -> None: ...
+
 context_var: ContextVar[RecordContext | None]
