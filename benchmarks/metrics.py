@@ -162,7 +162,13 @@ def read(folder: Path) -> list[Result]:
 
         def in_memory() -> object:
             ranks = np.sort(values)
-            return len(values), values.sum(), ranks[0], ranks[-1], ranks[[499_999, 949_999, 989_999]]
+            return (
+                len(values),
+                values.sum(),
+                ranks[0],
+                ranks[-1],
+                ranks[[499_999, 949_999, 989_999]],
+            )
 
         found = interleaved(
             {
@@ -286,5 +292,3 @@ def run() -> list[Result]:
         results += read(folder)
         say(f"   {LOAD_S} s of load")
         return results + load(folder)
-
-

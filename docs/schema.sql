@@ -1,4 +1,4 @@
--- Version 2, generated from the migrations by `make docs`.
+-- Version 3, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -36,7 +36,7 @@ CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS N
 
 CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
 
-CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL);
+CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, metric_changed INTEGER NOT NULL DEFAULT 0);
 
 CREATE TRIGGER log_contexts_ad AFTER DELETE ON log_contexts BEGIN
   UPDATE recorder_state SET contexts_removed = contexts_removed + 1;
@@ -214,18 +214,6 @@ CREATE TABLE span_events (
 
 CREATE INDEX span_events_span ON span_events(span_id);
 
-CREATE TABLE performance_metrics (
-  id TEXT PRIMARY KEY,
-  timestamp INTEGER NOT NULL,
-  metric_type TEXT NOT NULL,
-  value REAL NOT NULL,
-  unit TEXT,
-  labels TEXT,                      -- JSON object
-  tenant_id TEXT
-);
-
-CREATE INDEX performance_metrics_type ON performance_metrics(metric_type, timestamp);
-
 CREATE TABLE workflow_executions_monitor (
   id TEXT PRIMARY KEY,
   workflow_id TEXT,
@@ -305,4 +293,219 @@ CREATE INDEX alerts_status ON alerts(status, timestamp);
 CREATE INDEX traces_open ON traces(ring) WHERE completed_at IS NULL AND interrupted_at IS NULL;
 
 CREATE INDEX spans_errors ON spans(trace_id) WHERE status = 'error';
+
+CREATE TABLE metric_series (
+  series INTEGER PRIMARY KEY,       -- 62 bits of a hash over what follows; or random, from elsewhere
+  metric_type TEXT NOT NULL,
+  unit TEXT,
+  labels TEXT,                      -- JSON object, keys in order; of other programs, anything
+  tenant_id TEXT,
+  defined_at INTEGER NOT NULL       -- when a recorder last said so: hourly, while it records it
+);
+
+CREATE INDEX metric_series_type ON metric_series(metric_type, labels);
+
+CREATE TABLE metric_chunks (
+  batch INTEGER NOT NULL,           -- recorder_state.metric_batch at that time: the order of arrival
+  series INTEGER NOT NULL,
+  minute INTEGER NOT NULL,          -- since the Unix epoch
+  samples BLOB NOT NULL,            -- a block: see below
+  PRIMARY KEY (batch, series, minute)
+) WITHOUT ROWID;
+
+CREATE TABLE metric_minutes (
+  series INTEGER NOT NULL,
+  minute INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  sum REAL NOT NULL,
+  min REAL NOT NULL,
+  max REAL NOT NULL,
+  sketch BLOB,                      -- of the values, for quantiles; NULL: they are few, look at them
+  samples BLOB NOT NULL,
+  PRIMARY KEY (series, minute)
+) WITHOUT ROWID;
+
+CREATE TABLE metric_hours (
+  series INTEGER NOT NULL,
+  hour INTEGER NOT NULL,
+  count INTEGER NOT NULL,
+  sum REAL NOT NULL,
+  min REAL NOT NULL,
+  max REAL NOT NULL,
+  sketch BLOB,                      -- NULL: look at the minutes
+  PRIMARY KEY (series, hour)
+) WITHOUT ROWID;
+
+CREATE TABLE metric_rows (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  series INTEGER NOT NULL,
+  timestamp INTEGER NOT NULL,
+  value REAL NOT NULL
+);
+
+CREATE INDEX metric_rows_series ON metric_rows(series, timestamp);
+
+CREATE TABLE metric_bytes (bytes BLOB NOT NULL);
+
+CREATE TABLE metric_powers (exponent INTEGER PRIMARY KEY, power REAL NOT NULL);
+
+CREATE VIEW metric_batches AS
+WITH RECURSIVE batches(batch) AS (
+  SELECT min(batch) FROM metric_chunks
+  UNION ALL
+  SELECT (SELECT min(c.batch) FROM metric_chunks c WHERE c.batch > batches.batch)
+    FROM batches WHERE batches.batch IS NOT NULL)
+SELECT batch FROM batches WHERE batch IS NOT NULL;
+
+CREATE VIEW metric_pieces AS
+SELECT
+  c.batch, c.series, c.minute, 100 * g.key AS first,
+  substr(c.samples, 200 * g.key + 1, min(200, length(c.samples) / 5 - 200 * g.key)) AS offsets,
+  substr(c.samples, length(c.samples) / 5 + 800 * g.key + 1, 800) AS "values"
+FROM metric_batches b CROSS JOIN metric_chunks c ON c.batch = b.batch CROSS JOIN json_each(
+  '[' || substr(replace(hex(zeroblob((length(c.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
+WHERE length(c.samples) % 10 = 0
+UNION ALL
+SELECT
+  0, m.series, m.minute, 100 * g.key,
+  substr(m.samples, 200 * g.key + 1, min(200, length(m.samples) / 5 - 200 * g.key)),
+  substr(m.samples, length(m.samples) / 5 + 800 * g.key + 1, 800)
+FROM metric_minutes m CROSS JOIN json_each(
+  '[' || substr(replace(hex(zeroblob((length(m.samples) + 999) / 1000)), '00', ',0'), 2) || ']') g
+WHERE length(m.samples) % 10 = 0;
+
+CREATE VIEW metric_samples AS
+SELECT
+  d.metric_type, d.unit, d.labels, d.tenant_id, d.series, d.minute, d.batch, d.position,
+  (SELECT printf('%08x-%04x-7%03x-%04x-%012x',
+      (d.timestamp >> 16) & 0xffffffff, d.timestamp & 0xffff, d.position & 0xfff,
+      0x8000 | (place >> 48), place & 0xffffffffffff)
+    -- Where the sample is, in 62 bits: with `position & 0xfff` it is there once.
+    FROM (SELECT (d.series + (d.batch << 15) + (d.position >> 12)) & 0x3fffffffffffffff AS place
+      LIMIT 1)) AS id,
+  d.timestamp,
+  (SELECT CASE WHEN top >> 15 THEN -power ELSE power END * (
+      ((exponent > 0) << 52) + ((top & 0xf) << 48)
+      + instr(d.bytes, substr(d."values", d.at + 1, 1))
+      + (instr(d.bytes, substr(d."values", d.at + 2, 1)) << 8)
+      + (instr(d.bytes, substr(d."values", d.at + 3, 1)) << 16)
+      + (instr(d.bytes, substr(d."values", d.at + 4, 1)) << 24)
+      + (instr(d.bytes, substr(d."values", d.at + 5, 1)) << 32)
+      + (instr(d.bytes, substr(d."values", d.at + 6, 1)) << 40)
+      - 0x010101010101)                             -- places are counted from 1
+    FROM (SELECT                                    -- sign, exponent, 4 bits of the mantissa
+        instr(d.bytes, substr(d."values", d.at + 7, 1))
+        + (instr(d.bytes, substr(d."values", d.at + 8, 1)) << 8) - 0x0101 AS top LIMIT 1)
+    CROSS JOIN metric_powers WHERE exponent = (top >> 4) & 0x7ff) AS value
+FROM (
+  SELECT
+    s.metric_type, s.unit, s.labels, s.tenant_id, p.series, p.minute, p.batch,
+    p.first + i.key AS position, p."values", y.bytes, 8 * i.key AS at,
+    60000 * p.minute + o.value AS timestamp
+  FROM metric_pieces p CROSS JOIN metric_series s ON s.series = p.series
+  CROSS JOIN metric_bytes y
+  CROSS JOIN json_each(
+    '[' || substr(replace(hex(zeroblob(length(p.offsets) / 2)), '00', ',0'), 2) || ']') i
+  CROSS JOIN json_each('[' || (
+    instr(y.bytes, substr(p.offsets, 2 * i.key + 1, 1))
+    + (instr(y.bytes, substr(p.offsets, 2 * i.key + 2, 1)) << 8) - 0x0101) || ']') o
+  WHERE o.value < 60000
+) d;
+
+CREATE VIEW performance_metrics AS
+SELECT r.id, r.timestamp, s.metric_type, r.value, s.unit, s.labels, s.tenant_id
+  FROM metric_rows r CROSS JOIN metric_series s ON s.series = r.series
+UNION ALL
+SELECT id, timestamp, metric_type, value, unit, labels, tenant_id FROM metric_samples;
+
+CREATE TRIGGER performance_metrics_insert INSTEAD OF INSERT ON performance_metrics BEGIN
+  INSERT INTO metric_checks(timestamp, metric_type, value)
+    VALUES (NEW.timestamp, NEW.metric_type, NEW.value);
+  -- With OR REPLACE the row of the same id goes.
+  UPDATE recorder_state SET metric_changed = metric_changed + 1
+    WHERE EXISTS (SELECT 1 FROM metric_rows WHERE id = NEW.id);
+  INSERT INTO metric_series(series, metric_type, unit, labels, tenant_id, defined_at)
+    SELECT random() & 0x3fffffffffffffff, NEW.metric_type, NEW.unit, NEW.labels, NEW.tenant_id,
+      unixepoch() * 1000
+    WHERE NOT EXISTS (
+      SELECT 1 FROM metric_series WHERE metric_type = NEW.metric_type AND unit IS NEW.unit
+        AND labels IS NEW.labels AND tenant_id IS NEW.tenant_id);
+  INSERT INTO metric_rows(id, series, timestamp, value)
+    SELECT coalesce(NEW.id, lower(hex(randomblob(16)))), max(series),
+      CAST(NEW.timestamp AS INTEGER), CAST(NEW.value AS REAL)
+    FROM metric_series WHERE metric_type = NEW.metric_type AND unit IS NEW.unit
+      AND labels IS NEW.labels AND tenant_id IS NEW.tenant_id;
+END;
+
+CREATE TRIGGER performance_metrics_delete INSTEAD OF DELETE ON performance_metrics BEGIN
+  INSERT INTO metric_moves(series, minute)
+    SELECT series, OLD.timestamp / 60000 - (OLD.timestamp % 60000 < 0) FROM metric_series
+    WHERE metric_type = OLD.metric_type AND unit IS OLD.unit AND labels IS OLD.labels
+      AND tenant_id IS OLD.tenant_id AND NOT EXISTS (SELECT 1 FROM metric_rows WHERE id = OLD.id);
+  UPDATE recorder_state SET metric_changed = metric_changed + 1;
+  DELETE FROM metric_rows WHERE id = OLD.id;
+END;
+
+CREATE TRIGGER performance_metrics_update INSTEAD OF UPDATE ON performance_metrics BEGIN
+  INSERT INTO metric_checks(timestamp, metric_type, value)
+    VALUES (NEW.timestamp, NEW.metric_type, NEW.value);
+  INSERT INTO metric_moves(series, minute)
+    SELECT series, OLD.timestamp / 60000 - (OLD.timestamp % 60000 < 0) FROM metric_series
+    WHERE metric_type = OLD.metric_type AND unit IS OLD.unit AND labels IS OLD.labels
+      AND tenant_id IS OLD.tenant_id AND NOT EXISTS (SELECT 1 FROM metric_rows WHERE id = OLD.id);
+  UPDATE recorder_state SET metric_changed = metric_changed + 1;
+  INSERT INTO metric_series(series, metric_type, unit, labels, tenant_id, defined_at)
+    SELECT random() & 0x3fffffffffffffff, NEW.metric_type, NEW.unit, NEW.labels, NEW.tenant_id,
+      unixepoch() * 1000
+    WHERE NOT EXISTS (
+      SELECT 1 FROM metric_series WHERE metric_type = NEW.metric_type AND unit IS NEW.unit
+        AND labels IS NEW.labels AND tenant_id IS NEW.tenant_id);
+  UPDATE metric_rows SET
+    id = NEW.id,
+    series = (SELECT max(series) FROM metric_series
+      WHERE metric_type = NEW.metric_type AND unit IS NEW.unit
+        AND labels IS NEW.labels AND tenant_id IS NEW.tenant_id),
+    timestamp = CAST(NEW.timestamp AS INTEGER),
+    value = CAST(NEW.value AS REAL)
+  WHERE id = OLD.id;
+END;
+
+CREATE VIEW metric_checks AS SELECT NULL AS timestamp, NULL AS metric_type, NULL AS value WHERE 0;
+
+CREATE TRIGGER metric_checks_insert INSTEAD OF INSERT ON metric_checks BEGIN
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: performance_metrics.timestamp')
+    WHERE NEW.timestamp IS NULL;
+  SELECT RAISE(ABORT, 'performance_metrics.timestamp must be in milliseconds')
+    WHERE CAST(NEW.timestamp AS INTEGER) NOT BETWEEN -(1 << 50) AND 1 << 50
+      OR (typeof(NEW.timestamp) NOT IN ('integer', 'real')
+        AND NEW.timestamp <> CAST(NEW.timestamp AS INTEGER));
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: performance_metrics.metric_type')
+    WHERE NEW.metric_type IS NULL;
+  SELECT RAISE(ABORT, 'NOT NULL constraint failed: performance_metrics.value')
+    WHERE NEW.value IS NULL;
+  SELECT RAISE(ABORT, 'performance_metrics.value must be a finite number')
+    WHERE CAST(NEW.value AS REAL) - CAST(NEW.value AS REAL) IS NOT 0.0
+      OR (typeof(NEW.value) NOT IN ('integer', 'real') AND NEW.value <> CAST(NEW.value AS REAL));
+END;
+
+CREATE VIEW metric_moves AS SELECT NULL AS series, NULL AS minute WHERE 0;
+
+CREATE TRIGGER metric_moves_insert INSTEAD OF INSERT ON metric_moves BEGIN
+  INSERT INTO metric_rows(id, series, timestamp, value)
+    SELECT id, series, timestamp, value FROM metric_samples
+    WHERE series = NEW.series AND minute = NEW.minute AND value IS NOT NULL
+    ORDER BY batch, position;
+  DELETE FROM metric_chunks WHERE batch IN (SELECT batch FROM metric_batches)
+    AND series = NEW.series AND minute = NEW.minute;
+  DELETE FROM metric_minutes WHERE series = NEW.series AND minute = NEW.minute;
+  DELETE FROM metric_hours WHERE series = NEW.series
+    AND hour = NEW.minute / 60 - (NEW.minute % 60 < 0);
+  INSERT INTO metric_hours(series, hour, count, sum, min, max)
+    SELECT series, NEW.minute / 60 - (NEW.minute % 60 < 0), sum(count), sum(sum), min(min), max(max)
+    FROM metric_minutes WHERE series = NEW.series
+      AND minute BETWEEN 60 * (NEW.minute / 60 - (NEW.minute % 60 < 0))
+        AND 60 * (NEW.minute / 60 - (NEW.minute % 60 < 0)) + 59
+    GROUP BY series;
+END;
 

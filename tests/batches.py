@@ -47,7 +47,6 @@ def series_of(
         metric_type=name,
         unit=unit,
         labels=labels or {},
-        labels_json="",
         tenant_id=None,
     )
 
@@ -75,7 +74,10 @@ def read_rows(path: str, sql: str, values: tuple[Any, ...] = ()) -> list[dict[st
 
 
 def row_counts(path: str) -> dict[str, int]:
-    tables = [row["name"] for row in read_rows(path, "SELECT name FROM pragma_table_list")]
+    tables = [
+        row["name"]
+        for row in read_rows(path, "SELECT name FROM pragma_table_list WHERE type <> 'view'")
+    ]
     return {
         name: read_rows(path, f'SELECT count(*) AS n FROM "{name}"')[0]["n"]
         for name in tables

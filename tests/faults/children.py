@@ -77,6 +77,7 @@ def sample(db: str, threads: str, run: str) -> None:
     for thread in start_threads(int(threads), record):
         thread.join()
 
+
 def fill(db: str, count: str) -> None:
     """Log so many records, and wait to be killed."""
     logger = StructuredLogger(Store(db))

@@ -107,7 +107,9 @@ def test_chunks_come_by_series(db: str, writer: Writer) -> None:
     batch = writer._batch
     batch.load_ring(ring)
     assert writer.write_claim(ring) == 4
-    assert [(row["series"], row["minute"]) for row in read_rows(db, "SELECT * FROM metric_chunks")] == [
+    assert [
+        (row["series"], row["minute"]) for row in read_rows(db, "SELECT * FROM metric_chunks")
+    ] == [
         (2, 0),
         (2, 1),
         (9, 0),

@@ -61,7 +61,6 @@ class Channel(MetricChannel):
                 metric_type=str(name),
                 unit=unit,
                 labels=dict(labels or {}),
-                labels_json="{}",
                 tenant_id=tenant,
             )
         return self.made[key]

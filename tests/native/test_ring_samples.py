@@ -40,7 +40,6 @@ def series_of(ring: RecordRing, number: int) -> MetricSeries:
         metric_type="m",
         unit=None,
         labels={},
-        labels_json="{}",
         tenant_id=None,
     )
 

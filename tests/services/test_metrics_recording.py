@@ -117,7 +117,10 @@ def test_tenants_come_from_the_context_and_stay_apart(metrics: MetricsCollector)
 @pytest.mark.parametrize(
     ("labels", "stored"),
     [
-        ({"n": 1, "t": True, "f": 1.5, "none": None}, {"n": "1", "t": "true", "f": "1.5", "none": "null"}),
+        (
+            {"n": 1, "t": True, "f": 1.5, "none": None},
+            {"n": "1", "t": "true", "f": "1.5", "none": "null"},
+        ),
         ({1: "a", "1": "b"}, {"1": "b", "1 (int)": "a"}),
         ({"deep": {"x": [1, 2]}}, {"deep": '{"x": [1, 2]}'}),
         ({"bad": "\ud800"}, {"bad": "\\ud800"}),
@@ -147,7 +150,7 @@ def test_too_many_labels_are_cut(store: Store, metrics: MetricsCollector) -> Non
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),
     [
-        (("m",), {}, "value"),
+        (("m",), {}, "positional"),
         ((None, 1.0), {}, "a metric needs a name"),
         (("", 1.0), {}, "a metric needs a name"),
         ((5, 1.0), {}, "a metric needs a name"),
@@ -195,7 +198,13 @@ def test_events_say_what_was_recorded(metrics: MetricsCollector, heard: Any) -> 
     assert metrics.flush()
     first, second, third = heard["metric.recorded"]
     assert first == PerformanceMetric(
-        id="", timestamp=7, metric_type="m.duration", value=1.5, unit="ms", labels={"a": "b"}, tenant_id="t"
+        id="",
+        timestamp=7,
+        metric_type="m.duration",
+        value=1.5,
+        unit="ms",
+        labels={"a": "b"},
+        tenant_id="t",
     )
     assert (second.metric_type, second.value, second.unit) == ("n", 2.0, None)
     assert (third.timestamp, third.value) == (8, 3.0)
@@ -217,7 +226,9 @@ def test_a_listener_that_records_does_not_recurse(metrics: MetricsCollector) -> 
     assert values_of(metrics, "echo") == [1.0]
 
 
-@pytest.mark.parametrize("values", [[1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3], np.int8), range(1, 4)])
+@pytest.mark.parametrize(
+    "values", [[1, 2, 3], (1.0, 2.0, 3.0), np.array([1, 2, 3], np.int8), range(1, 4)]
+)
 def test_many_at_once(metrics: MetricsCollector, values: Any) -> None:
     """Whatever numpy takes for an array."""
     assert metrics.record_many("m", values, [30, 10, 20], labels={"a": "b"}) == 3

@@ -33,11 +33,18 @@ TABLES = {
     "logs_fts",
     "workflow_executions_monitor",
     "workflow_step_executions",
-    "performance_metrics",
+    "metric_series",
+    "metric_chunks",
+    "metric_minutes",
+    "metric_hours",
+    "metric_rows",
+    "metric_bytes",
+    "metric_powers",
     "recorder_rings",
     "recorder_state",
     "recorder_rejects",
 }
+METRIC_COLUMNS = ["id", "timestamp", "metric_type", "value", "unit", "labels", "tenant_id"]
 LOG_COLUMNS = [
     "id",
     "timestamp",
@@ -68,6 +75,8 @@ def test_a_new_file_has_the_whole_schema(db: str) -> None:
     names = {row[0] for row in look(db, "SELECT name FROM sqlite_schema WHERE type = 'table'")}
     assert {name for name in names if not name.startswith(("logs_fts_", "sqlite_"))} == TABLES
     assert [row[1] for row in look(db, "PRAGMA table_info(logs)")][:12] == LOG_COLUMNS
+    columns = look(db, "PRAGMA table_info(performance_metrics)")
+    assert [row[1] for row in columns] == METRIC_COLUMNS
     triggers = {row[0] for row in look(db, "SELECT name FROM sqlite_schema WHERE type = 'trigger'")}
     assert {
         "logs_ai",
@@ -76,6 +85,9 @@ def test_a_new_file_has_the_whole_schema(db: str) -> None:
         "logs_insert",
         "logs_update",
         "logs_delete",
+        "performance_metrics_insert",
+        "performance_metrics_update",
+        "performance_metrics_delete",
     } <= triggers
     assert look(db, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
     assert look(db, "PRAGMA application_id") == [(APPLICATION_ID,)] == [(0x41584D4E,)]

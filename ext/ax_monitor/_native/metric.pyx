@@ -67,19 +67,16 @@ cdef class MetricSeries:
     cdef readonly str metric_type
     cdef readonly str unit
     cdef readonly dict labels
-    cdef readonly str labels_json
     cdef readonly str tenant_id
 
     def __init__(self, RecordRing ring not None, MetricSettings settings not None, *, int64_t series,
-                 str metric_type not None, str unit, dict labels not None, str labels_json not None,
-                 str tenant_id):
+                 str metric_type not None, str unit, dict labels not None, str tenant_id):
         self._ring = ring
         self._settings = settings
         self.series = series
         self.metric_type = metric_type
         self.unit = unit
         self.labels = labels
-        self.labels_json = labels_json
         self.tenant_id = tenant_id
 
     def record(self, value):

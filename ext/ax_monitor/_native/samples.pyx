@@ -11,6 +11,11 @@ block (see samples.pxd), `minute` the minute that it is of.
                                         millisecond in the order of the ranks
     ax_points(minute, samples)          aggregate: (int64 timestamp, double value) of every sample, in
                                         the order of the rows
+    ax_values(samples)                  aggregate: the values alone
+    ax_summary(minute, samples, start_ms, end_ms, sketched, sketch)
+                                        what the part in a range says, in one pass over the block; NULL
+                                        if it is empty. `sketch` is the block's own, or NULL
+    ax_figure(summary, number)          of that: 0 count, 1 sum, 2 min, 3 max, 4 sketch
     ax_count, ax_sum, ax_min, ax_max, ax_sketch(samples)
     ax_sketch_add(sketch, sketch)       two sketches as one
     ax_sketch_sum(sketch)               aggregate: any number of sketches as one
@@ -28,7 +33,7 @@ cimport cython
 
 from libc.float cimport DBL_MAX
 from libc.math cimport fabs, isfinite
-from libc.stdint cimport INT64_MIN, int64_t, uint16_t
+from libc.stdint cimport INT64_MIN, int64_t, intptr_t, uint16_t
 from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memset
 
@@ -41,6 +46,7 @@ from ax_monitor._native.sketch cimport (
     sketch_init,
     sketch_key,
     sketch_merge_encoded,
+    sketch_remove,
 )
 from ax_monitor._native.sqlite_api cimport *
 
@@ -367,6 +373,114 @@ cdef void _sql_sketch(sqlite3_context *ctx, int argc, sqlite3_value **args) noex
     _result_sketch(ctx, &sketch)
 
 
+# -- summaries: all figures of a block in one pass ---------------------------------------------------
+
+cdef struct Summary:            # behind it, perhaps, an encoded sketch
+    int64_t count
+    double sum
+    double min
+    double max
+
+
+cdef void _sql_summary(sqlite3_context *ctx, int argc, sqlite3_value **args) noexcept nogil:
+    cdef value_int64_t integer = <value_int64_t> _api[R_VALUE_INT64]
+    cdef int64_t minute = integer(args[0]), start = integer(args[2]), end = integer(args[3])
+    cdef bint sketched = integer(args[4]) != 0
+    cdef Py_ssize_t n_bytes, n, i
+    cdef const char *block = _blob(args[1], &n_bytes)
+    cdef double lost = 0.0, value, total
+    cdef int64_t first
+    cdef bint inside, rest = False      # rest: the sketch is the block's, less what is outside
+    cdef Summary summary
+    cdef Sketch sketch
+    if not _is_minute(minute):
+        _result_null(ctx)
+        return
+    first = minute * MINUTE_MS
+    memset(&summary, 0, sizeof(Summary))
+    sketch_init(&sketch)
+    n = block_count(n_bytes)
+    if sketched and min(end, first + MINUTE_MS - 1) - max(start, first) >= MINUTE_MS // 2:
+        rest = _read_sketch(args[5], &sketch)
+    for i in range(n):
+        if not block_has(block, n, i):
+            continue
+        value = block_value(block, n, i)
+        inside = start <= first + block_offset(block, i) <= end
+        if not inside:
+            if rest:
+                sketch_remove(&sketch, sketch_key(value), 1)
+            continue
+        if summary.count == 0:
+            summary.min = summary.max = value
+        summary.count += 1
+        summary.min = min(summary.min, value)
+        summary.max = max(summary.max, value)
+        total = summary.sum + value             # Neumaier, as in _sql_sum()
+        if fabs(summary.sum) >= fabs(value):
+            lost += (summary.sum - total) + value
+        else:
+            lost += (value - total) + summary.sum
+        summary.sum = total
+        if sketched and not rest and sketch_add(&sketch, sketch_key(value), 1):
+            sketch_free(&sketch)
+            _result_error(ctx, SQLITE_NOMEM)
+            return
+    if isfinite(summary.sum):
+        summary.sum += lost
+    summary.sum = _within_range(summary.sum)
+    _result_summary(ctx, &summary, &sketch, sketched)
+    sketch_free(&sketch)
+
+
+cdef bint _read_sketch(sqlite3_value *value, Sketch *sketch) noexcept nogil:
+    """False, and the sketch is empty, if there is none to read."""
+    cdef Py_ssize_t n_bytes
+    cdef const char *data = _blob(value, &n_bytes)
+    if data != NULL and sketch_merge_encoded(sketch, data, <size_t> n_bytes) == 0:
+        return True
+    sketch_free(sketch)
+    return False
+
+
+cdef void _result_summary(sqlite3_context *ctx, const Summary *summary, const Sketch *sketch,
+                          bint sketched) noexcept nogil:
+    cdef Py_ssize_t n_bytes = sizeof(Summary)
+    cdef char *out
+    if summary.count == 0:
+        _result_null(ctx)
+        return
+    out = <char *> malloc(sizeof(Summary) + (sketch_encoded_max(sketch) if sketched else 0))
+    if out == NULL:
+        _result_error(ctx, SQLITE_NOMEM)
+        return
+    memcpy(out, summary, sizeof(Summary))
+    if sketched:
+        n_bytes += <Py_ssize_t> sketch_encode(sketch, out + sizeof(Summary))
+    _result_memory(ctx, out, n_bytes)
+
+
+cdef void _sql_figure(sqlite3_context *ctx, int argc, sqlite3_value **args) noexcept nogil:
+    cdef Py_ssize_t n_bytes
+    cdef const char *data = _blob(args[0], &n_bytes)
+    cdef int64_t number = (<value_int64_t> _api[R_VALUE_INT64])(args[1])
+    cdef Summary summary
+    if n_bytes < <Py_ssize_t> sizeof(Summary):
+        _result_null(ctx)
+        return
+    memcpy(&summary, data, sizeof(Summary))
+    if number == 0:
+        (<result_int64_t> _api[R_RESULT_INT64])(ctx, summary.count)
+    elif number <= 3:
+        (<result_double_t> _api[R_RESULT_DOUBLE])(
+            ctx, summary.sum if number == 1 else summary.min if number == 2 else summary.max)
+    elif n_bytes == sizeof(Summary):
+        _result_null(ctx)
+    else:
+        (<result_bytes_t> _api[R_RESULT_BLOB])(
+            ctx, data + sizeof(Summary), <int> (n_bytes - <Py_ssize_t> sizeof(Summary)), <void *> <intptr_t> -1)
+
+
 # -- numbers ---------------------------------------------------------------------------------------
 
 cdef void _sql_add(sqlite3_context *ctx, int argc, sqlite3_value **args) noexcept nogil:
@@ -404,7 +518,7 @@ cdef struct Merge:
     bint no_memory
 
 cdef struct Points:
-    char *data                  # (int64 timestamp, double value)
+    char *data                  # (int64 timestamp, double value), or values alone
     Py_ssize_t n
     Py_ssize_t capacity
     bint no_memory
@@ -416,6 +530,7 @@ cdef struct SketchSum:
 
 cdef enum:
     POINT_BYTES = 16
+    VALUE_BYTES = 8
 
 
 cdef inline void *_aggregate(sqlite3_context *ctx, int n_bytes) noexcept nogil:
@@ -492,25 +607,54 @@ cdef void _merge_final(sqlite3_context *ctx) noexcept nogil:
     merge.parts = NULL
 
 
+cdef char *_more_points(Points *points, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    """Where `n` more of a size go; NULL: no memory."""
+    cdef void *memory
+    if points.n + n > points.capacity:
+        points.capacity = max(2 * points.capacity, points.n + n)
+        memory = realloc(points.data, points.capacity * size)
+        if memory == NULL:
+            points.no_memory = True
+            return NULL
+        points.data = <char *> memory
+    return points.data + points.n * size
+
+
+cdef void _values_step(sqlite3_context *ctx, int argc, sqlite3_value **args) noexcept nogil:
+    cdef Points *points = <Points *> _aggregate(ctx, sizeof(Points))
+    cdef Py_ssize_t n_bytes, n, i
+    cdef const char *block = _blob(args[0], &n_bytes)
+    cdef char *out
+    n = block_count(n_bytes)
+    if n == 0 or points == NULL or points.no_memory:
+        return
+    out = _more_points(points, n, VALUE_BYTES)
+    if out == NULL:
+        return
+    for i in range(n):
+        if block_has(block, n, i):
+            memcpy(out, block + 2 * n + 8 * i, 8)
+            out += VALUE_BYTES
+            points.n += 1
+
+
+cdef void _values_final(sqlite3_context *ctx) noexcept nogil:
+    _result_points(ctx, VALUE_BYTES)
+
+
 cdef void _points_step(sqlite3_context *ctx, int argc, sqlite3_value **args) noexcept nogil:
     cdef Points *points = <Points *> _aggregate(ctx, sizeof(Points))
     cdef int64_t minute = (<value_int64_t> _api[R_VALUE_INT64])(args[0])
     cdef Py_ssize_t n_bytes, n, i
     cdef const char *block = _blob(args[1], &n_bytes)
     cdef int64_t timestamp
-    cdef void *memory
     cdef char *out
     n = block_count(n_bytes)
-    if points == NULL or points.no_memory or not _is_minute(minute):
+    if n == 0 or points == NULL or points.no_memory or not _is_minute(minute):
         return
-    if points.n + n > points.capacity:
-        points.capacity = max(2 * points.capacity, points.n + n)
-        memory = realloc(points.data, points.capacity * POINT_BYTES)
-        if memory == NULL:
-            points.no_memory = True
-            return
-        points.data = <char *> memory
-    out = points.data + points.n * POINT_BYTES
+    out = _more_points(points, n, POINT_BYTES)
+    if out == NULL:
+        return
     for i in range(n):
         if block_has(block, n, i):
             timestamp = minute * MINUTE_MS + block_offset(block, i)
@@ -521,13 +665,17 @@ cdef void _points_step(sqlite3_context *ctx, int argc, sqlite3_value **args) noe
 
 
 cdef void _points_final(sqlite3_context *ctx) noexcept nogil:
+    _result_points(ctx, POINT_BYTES)
+
+
+cdef void _result_points(sqlite3_context *ctx, Py_ssize_t size) noexcept nogil:
     cdef Points *points = <Points *> _aggregate(ctx, 0)
     if points != NULL and points.no_memory:
         _result_error(ctx, SQLITE_NOMEM)
     elif points == NULL or points.n == 0:
         _result_null(ctx)
     else:
-        _result_memory(ctx, points.data, points.n * POINT_BYTES)
+        _result_memory(ctx, points.data, points.n * size)
         points.data = NULL
     if points != NULL:
         free(points.data)
@@ -602,6 +750,9 @@ cdef public int sqlite3_axsamples_init(sqlite3 *db, char **error, void **api) no
     rc |= _register(db, b"ax_min", 1, _sql_min, NULL, NULL)
     rc |= _register(db, b"ax_max", 1, _sql_max, NULL, NULL)
     rc |= _register(db, b"ax_sketch", 1, _sql_sketch, NULL, NULL)
+    rc |= _register(db, b"ax_summary", 6, _sql_summary, NULL, NULL)
+    rc |= _register(db, b"ax_figure", 2, _sql_figure, NULL, NULL)
+    rc |= _register(db, b"ax_values", 1, NULL, _values_step, _values_final)
     rc |= _register(db, b"ax_add", 2, _sql_add, NULL, NULL)
     rc |= _register(db, b"ax_floor_div", 2, _sql_floor_div, NULL, NULL)
     rc |= _register(db, b"ax_sketch_add", 2, _sql_sketch_add, NULL, NULL)

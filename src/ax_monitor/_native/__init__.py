@@ -17,10 +17,17 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.rules import (
+    RULE_AGGREGATIONS,
+    RULE_NO_DATA,
+    RULE_OPERATORS,
+    RuleTable,
+)
 from ax_monitor._native.sampling import Sampler
 from ax_monitor._native.scope import SpanScope
 from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
+from ax_monitor._native.windows import Window
 
 # Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
@@ -35,6 +42,9 @@ __all__ = [
     "FSTAT_ADDRESS",
     "RING_HEADER_BYTES",
     "RING_SEGMENT_MIN_BYTES",
+    "RULE_AGGREGATIONS",
+    "RULE_NO_DATA",
+    "RULE_OPERATORS",
     "SAMPLES_EXTENSION",
     "SAMPLES_EXTENSION_ENTRY",
     "SENSITIVE_WORDS",
@@ -49,10 +59,12 @@ __all__ = [
     "QuantileSketch",
     "RecordContext",
     "RecordRing",
+    "RuleTable",
     "Sampler",
     "SpanScope",
     "TraceChannel",
     "TraceSettings",
+    "Window",
     "context_var",
     "decode_record",
     "encode_json",

@@ -31,7 +31,6 @@ class MetricSeries:
     metric_type: str
     unit: str | None
     labels: dict[str, str]
-    labels_json: str
     tenant_id: str | None
     def __init__(
         self,
@@ -42,7 +41,6 @@ class MetricSeries:
         metric_type: str,
         unit: str | None,
         labels: dict[str, str],
-        labels_json: str,
         tenant_id: str | None,
     ) -> None: ...
     def record(self, value: SupportsFloat) -> None: ...

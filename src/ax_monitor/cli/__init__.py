@@ -3,9 +3,10 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-| `logs`, `traces`, `import_`, `doctor` | one command each |
+| `logs`, `traces`, `metrics`, `import_`, `doctor` | one command each |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+| `_chart`, `_units` | charts out of characters; values with their units |
 
 Exit codes: 0 all is well, 1 an error (or something found that is wrong), 2 a mistake in the command
 line, 130 interrupted.
@@ -35,6 +36,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
+    "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
     "traces": ("traces", "Find traces, and show where their time went."),
 }
 

@@ -162,6 +162,19 @@ def note(text: str) -> None:
         print(visible_lines(text), file=sys.stderr, flush=True)
 
 
+def cut(line: list[Part], width: int) -> list[Part]:
+    """The line's first `width` columns; texts are made visible first, which may widen them."""
+    result: list[Part] = []
+    for part in line:
+        text, style = part if isinstance(part, tuple) else (part, "")
+        text = visible(text)
+        result.append((text[:width], style))
+        width -= len(text)
+        if width <= 0:
+            break
+    return result
+
+
 # -- values -------------------------------------------------------------------------------------
 
 

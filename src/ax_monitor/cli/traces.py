@@ -15,7 +15,7 @@ from ax_monitor.cli._options import (
     parse_moment,
     row_limit,
 )
-from ax_monitor.cli._output import Part, Printer, counted, format_time, note, visible
+from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model import Span, SpanStatus, Trace, TraceQuery, TraceStatus
 
@@ -171,7 +171,7 @@ def waterfall(
     roots = trace.tree()
     rows = [(depth, node) for root in roots for depth, node in root.walk()]
     if not rows:
-        return [_cut(line, width) for line in lines]
+        return [cut(line, width) for line in lines]
     begin = min(span.begins_ns for span in trace.spans)
     end = max(begin + 1, *(span.ends_ns or span.begins_ns for span in trace.spans))
     critical = {id(span) for span in trace.critical_path()}
@@ -192,7 +192,7 @@ def waterfall(
             lines += [[(f"{margin}{k} = {v!r}", "dim")] for k, v in span.attributes.items()]
         if events:
             lines += [[(margin + text, "yellow")] for text in _event_texts(span)]
-    return [_cut(line, width) for line in lines]
+    return [cut(line, width) for line in lines]
 
 
 def _heading(trace: Trace, *, utc: bool) -> list[Part]:
@@ -222,19 +222,6 @@ def _indent(depth: int) -> str:
 
 def _fit(text: str, width: int) -> str:
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
-
-
-def _cut(line: list[Part], width: int) -> list[Part]:
-    """The line's first `width` columns; texts are made visible first, which may widen them."""
-    result: list[Part] = []
-    for part in line:
-        text, style = part if isinstance(part, tuple) else (part, "")
-        text = visible(text)
-        result.append((text[:width], style))
-        width -= len(text)
-        if width <= 0:
-            break
-    return result
 
 
 def _bar(span: Span, begin: int, end: int, width: int, *, full: bool) -> str:

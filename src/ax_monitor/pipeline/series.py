@@ -24,13 +24,18 @@ _SERIES_BITS: Final = 62
 _Key = tuple[str, str | None, tuple[tuple[str, str], ...], str | None]
 
 
-def series_id(metric_type: str, unit: str | None, labels_json: str, tenant_id: str | None) -> int:
+def series_id(
+    metric_type: str,
+    unit: str | None,
+    labels: tuple[tuple[str, str], ...],
+    tenant_id: str | None,
+) -> int:
     """The id of a series: the same in every process, 62 bits of a BLAKE2b hash.
 
-    >>> series_id("cpu.usage", "percent", "{}", None)
-    3458352211310055103
+    >>> series_id("cpu.usage", "percent", (("host", "a"),), None)
+    296005071259634227
     """
-    content = json.dumps([metric_type, unit, labels_json, tenant_id]).encode()
+    content = json.dumps([metric_type, unit, labels, tenant_id]).encode()
     digest = hashlib.blake2b(content, digest_size=8).digest()
     return int.from_bytes(digest, "little") >> (64 - _SERIES_BITS)
 
@@ -75,7 +80,7 @@ class SeriesBook:
             raise TypeError(f"labels must be a mapping of texts, got {labels!r:.80}")
         tenant = None if tenant_id is None else _text(tenant_id)
         given_unit = default_unit(name) if unit is None else _text(unit)
-        pairs = tuple(sorted(self._plain_labels(labels).items())) if labels else ()
+        pairs = self._plain_labels(labels) if labels else ()
         key = (name, given_unit, pairs, tenant)
         if (found := self._series.get(key)) is not None:
             return found, True
@@ -86,26 +91,22 @@ class SeriesBook:
         # Not remembered: there is no end of label sets.
         return self._series.get(key) or self._make(settings, key, counts=False), False
 
-    def _plain_labels(self, labels: Mapping[Any, Any]) -> dict[str, str]:
+    def _plain_labels(self, labels: Mapping[Any, Any]) -> tuple[tuple[str, str], ...]:
         plain = plain_metadata(labels)
         if self._redact:
             plain = redaction.redact_value(plain)
-        return {
-            _text(name)[:MAX_LABEL_CHARACTERS]: _label_text(value)[:MAX_LABEL_CHARACTERS]
-            for name, value in sorted(plain.items())[:MAX_LABELS]
-        }
+        first = sorted(plain.items())[:MAX_LABELS]
+        return tuple(sorted({_text(name): _label_text(value) for name, value in first}.items()))
 
     def _make(self, settings: MetricSettings, key: _Key, *, counts: bool) -> MetricSeries:
         metric_type, unit, pairs, tenant_id = key
-        labels_json = json.dumps(dict(pairs), ensure_ascii=False, separators=(",", ":"))
         series = MetricSeries(
             self._recorder.ring,
             settings,
-            series=series_id(metric_type, unit, labels_json, tenant_id),
+            series=series_id(metric_type, unit, pairs, tenant_id),
             metric_type=metric_type,
             unit=unit,
             labels=dict(pairs),
-            labels_json=labels_json,
             tenant_id=tenant_id,
         )
         kept = self._series.setdefault(key, series)  # another thread may have been faster
@@ -119,7 +120,7 @@ class SeriesBook:
             series.series,
             series.metric_type,
             series.unit,
-            series.labels_json,
+            series.labels,
             series.tenant_id,
         )
         return self._recorder.append(SERIES, fields, policy=policy) > 0
@@ -130,6 +131,5 @@ def _text(value: object) -> str:
 
 
 def _label_text(value: object) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    return json.dumps(value, ensure_ascii=True)  # numbers, true, false, null, nested ones
+    # Numbers, true, false, null, and whatever is nested.
+    return _text(value if isinstance(value, str) else json.dumps(value))

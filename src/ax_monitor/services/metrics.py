@@ -121,8 +121,8 @@ class MetricsCollector(Service, MetricChannel):
         import numpy as np  # noqa: PLC0415 (takes longer to import than all the rest)
 
         try:
-            numbers = np.ascontiguousarray(values, dtype=np.float64)
-            times = None if timestamps is None else np.ascontiguousarray(timestamps, dtype=np.int64)
+            numbers = np.asarray(values, dtype=np.float64, order="C")
+            times = None if timestamps is None else np.asarray(timestamps, np.int64, order="C")
         except ValueError as error:
             raise TypeError(f"values and timestamps must be arrays of numbers: {error}") from None
         if numbers.ndim != 1 or (times is not None and times.shape != numbers.shape):

@@ -33,7 +33,7 @@ BATCHES: Final = (
 _WITH: Final = f"WITH RECURSIVE ids(series) AS (SELECT value FROM json_each(:ids)), {BATCHES}"
 _ROWS: Final = (
     "ids i CROSS JOIN metric_rows r INDEXED BY metric_rows_series "
-    "ON r.series = i.series AND r.timestamp BETWEEN :start AND :end"
+    "ON r.series = i.series AND r.timestamp BETWEEN :start AND :end AND typeof(r.value) = 'real'"
 )
 _ROW_MINUTE: Final = f"ax_floor_div(r.timestamp, {MINUTE_MS})"
 _ROW_BLOCK: Final = f"ax_block(r.timestamp - {MINUTE_MS} * {_ROW_MINUTE}, r.value)"
@@ -105,15 +105,6 @@ def _chunks(wide: bool) -> str:
     )
 
 
-def _sliced_chunks(wide: bool) -> str:
-    """The chunks of a range, as blocks."""
-    return (
-        "SELECT c.series, c.minute, c.batch AS rank, "
-        "ax_slice(c.minute, c.samples, :start, :end) AS samples "
-        f"FROM {_chunks(wide)} AND c.minute BETWEEN :first AND :last"
-    )
-
-
 @lru_cache(maxsize=4)
 def blocks(*, wide: bool, chunks: bool = True) -> str:
     """A table `found(series, minute, rank, samples)`: every sample of a range, in blocks.
@@ -129,7 +120,11 @@ def blocks(*, wide: bool, chunks: bool = True) -> str:
         f"SELECT r.series, {_ROW_MINUTE}, {_ROW_RANK}, {_ROW_BLOCK} FROM {_ROWS}",
     ]
     if chunks:
-        arms.insert(1, _sliced_chunks(wide))
+        arms.insert(
+            1,
+            "SELECT c.series, c.minute, c.batch, ax_slice(c.minute, c.samples, :start, :end) "
+            f"FROM {_chunks(wide)} AND c.minute BETWEEN :first AND :last",
+        )
     return f"{_WITH}, found(series, minute, rank, samples) AS ({' UNION ALL '.join(arms)}) "
 
 
@@ -188,20 +183,22 @@ def summaries(*, bucket: str, hours: bool, sketches: bool, wide: bool) -> str:
     arms = [
         arm("metric_minutes", MINUTE_MS, "minute", ":minute_from", ":hole_from"),
         arm("metric_minutes", MINUTE_MS, "minute", ":hole_to", ":minute_to"),
-        f"SELECT {bucket.replace('at', f'({MINUTE_MS} * minute)')}, ax_count(samples), "
-        "ax_sum(samples), ax_min(samples), ax_max(samples), "
-        f"{'ax_sketch(samples)' if sketches else 'NULL'} FROM pieces WHERE samples IS NOT NULL",
+        f"SELECT {bucket.replace('at', f'({MINUTE_MS} * minute)')}, ax_figure(summary, 0), "
+        "ax_figure(summary, 1), ax_figure(summary, 2), ax_figure(summary, 3), "
+        "ax_figure(summary, 4) FROM pieces WHERE summary IS NOT NULL",
         f"SELECT {bucket.replace('at', 'r.timestamp')}, 1, r.value, r.value, r.value, "
         f"{'ax_sketch(ax_block(0, r.value))' if sketches else 'NULL'} FROM {_ROWS}",
     ]
     if hours:
         arms.append(arm("metric_hours", HOUR_MS, "hour", ":hour_from", ":hour_to"))
     return (
-        f"{_WITH}, pieces(series, minute, rank, samples) AS MATERIALIZED ("
-        "SELECT m.series, m.minute, 0, ax_slice(m.minute, m.samples, :start, :end) "
+        f"{_WITH}, pieces(minute, summary) AS MATERIALIZED ("
+        f"SELECT m.minute, ax_summary(m.minute, m.samples, :start, :end, {sketches:d}, m.sketch) "
         "FROM ids i CROSS JOIN metric_minutes m ON m.series = i.series "
         "AND m.minute IN (:first_part, :last_part) AND :parts "
-        f"UNION ALL {_sliced_chunks(wide)}), "
+        "UNION ALL SELECT c.minute, "
+        f"ax_summary(c.minute, c.samples, :start, :end, {sketches:d}, NULL) "
+        f"FROM {_chunks(wide)} AND c.minute BETWEEN :first AND :last), "
         f"found(bucket, count, sum, min, max, sketch) AS ({' UNION ALL '.join(arms)}) "
     )
 

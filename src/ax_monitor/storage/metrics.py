@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import apsw
 
@@ -40,18 +40,28 @@ SHARES: Final = (0.5, 0.95, 0.99)
 _SHARE: Final = dict(zip((Aggregation.P50, Aggregation.P95, Aggregation.P99), SHARES, strict=True))
 _GREATEST: Final = sys.float_info.max
 
-_TOTALS: Final = "SELECT sum(count), sum(sum), min(min), max(max) FROM found"
-_SKETCH: Final = "SELECT ax_sketch_sum(sketch) FROM found"
+_TOTALS: Final = "SELECT sum(count), sum(sum), min(min), max(max), ax_sketch_sum(sketch) FROM found"
 _BUCKETS: Final = (
     "SELECT bucket, sum(count), sum(sum), min(min), max(max), ax_sketch_sum(sketch) FROM found "
     "GROUP BY bucket ORDER BY bucket"
 )
 _POINTS: Final = "SELECT ax_points(minute, samples) FROM found"
+_VALUES: Final = "SELECT ax_values(samples) FROM found"
 _COUNT: Final = (
     "SELECT (SELECT coalesce(sum(count), 0) FROM metric_hours) + "
     "(SELECT coalesce(sum(length(samples) / 10), 0) FROM metric_chunks) + "
     "(SELECT count(*) FROM metric_rows)"
 )
+
+
+class Totals(NamedTuple):
+    """Count, sum, smallest and greatest; the encoded sketch, None if not asked for, or damaged."""
+
+    count: int
+    sum: float
+    min: float
+    max: float
+    sketch: bytes | None
 
 
 class Selection:
@@ -72,15 +82,17 @@ class Selection:
         self._ids = ids_value(series)
         self._wide = len(series) >= WIDE_SERIES
 
-    def totals(self, period: Range | None = None) -> tuple[int, float, float, float]:
-        """Count, sum, smallest and greatest of the samples, or of those in a part of the range."""
-        ((count, total, low, high),) = self._summaries(_TOTALS, period=period)
-        return (count, _bounded(total), low, high) if count else (0, 0.0, 0.0, 0.0)
+    def totals(self, *, sketched: bool = False) -> Totals:
+        """What all samples say together; `sketched`: the sketch, too."""
+        return self._totals(self.period, sketched)
 
-    def sketch(self) -> bytes | None:
-        """All samples in one sketch; None if there are none, or one of the sketches is damaged."""
-        ((sketch,),) = self._summaries(_SKETCH, sketches=True)
-        return bytes(sketch) if sketch else None
+    def _totals(self, period: Range, sketched: bool) -> Totals:
+        ((count, total, low, high, sketch),) = self._summaries(
+            _TOTALS, period=period, sketches=sketched
+        )
+        if not count:
+            return Totals(0, 0.0, 0.0, 0.0, None)
+        return Totals(count, _bounded(total), low, high, bytes(sketch) if sketch else None)
 
     def buckets(self, interval_ms: int, *, sketches: bool) -> list[tuple[Any, ...]]:
         """(bucket, count, sum, min, max, sketch) for each interval of whole minutes."""
@@ -112,7 +124,8 @@ class Selection:
         """The samples themselves, by time."""
         import numpy as np  # noqa: PLC0415 (takes longer to import than all the rest)
 
-        pieces = list(self._pieces(self.period))
+        point = [("time", "<i8"), ("value", "<f8")]
+        pieces = [np.frombuffer(piece, point) for piece in self._pieces(self.period, _POINTS)]
         times = np.concatenate([np.zeros(0, np.int64), *(piece["time"] for piece in pieces)])
         values = np.concatenate([np.zeros(0), *(piece["value"] for piece in pieces)])
         if np.any(times[1:] < times[:-1]):
@@ -120,20 +133,25 @@ class Selection:
             times, values = times[order], values[order]
         return times, values
 
-    def _pieces(self, period: Range) -> Any:
-        """The samples of a range as structured arrays, halved until each is small enough."""
+    def values(self) -> NDArray[np.float64]:
+        """Their values alone, in any order; the array is the caller's."""
         import numpy as np  # noqa: PLC0415
 
+        pieces = [np.frombuffer(piece, "<f8") for piece in self._pieces(self.period, _VALUES)]
+        return np.concatenate([np.zeros(0), *pieces])
+
+    def _pieces(self, period: Range, select: str) -> Iterator[bytes]:
+        """The samples of a range as blobs, halved until each is small enough."""
         middle = (period.start_ms + period.end_ms) // 2
-        if period.start_ms < period.end_ms and self.totals(period)[0] > PIECE_SAMPLES:
-            yield from self._pieces(Range(period.start_ms, middle))
-            yield from self._pieces(Range(middle + 1, period.end_ms))
+        if period.start_ms < period.end_ms and self._totals(period, False).count > PIECE_SAMPLES:
+            yield from self._pieces(Range(period.start_ms, middle), select)
+            yield from self._pieces(Range(middle + 1, period.end_ms), select)
             return
         rows: list[tuple[Any, ...]] = self.connection.execute(
-            blocks(wide=self._wide) + _POINTS, {"ids": self._ids, **period.values(hours=False)}
+            blocks(wide=self._wide) + select, {"ids": self._ids, **period.values(hours=False)}
         ).fetchall()
         if rows[0][0]:
-            yield np.frombuffer(rows[0][0], dtype=[("time", "<i8"), ("value", "<f8")])
+            yield rows[0][0]
 
 
 def get_aggregation(
@@ -153,26 +171,24 @@ def get_aggregation(
         )
         if selection.is_empty:
             return None
-        count, total, low, high = selection.totals()
-        if count == 0:
+        totals = selection.totals(sketched=not exact)
+        if totals.count == 0:
             return None
-        sketch = None
-        if count > EXACT_SAMPLES and not exact:
-            sketch = selection.sketch()
+        sketch = totals.sketch if totals.count > EXACT_SAMPLES else None
         if sketch is not None:
-            quantiles = QuantileSketch.from_bytes(sketch).quantiles(SHARES, low, high)
+            quantiles = QuantileSketch.from_bytes(sketch).quantiles(SHARES, totals.min, totals.max)
         else:
-            quantiles = _nearest_ranks(selection.points()[1])
+            quantiles = _nearest_ranks(selection.values())
     p50, p95, p99 = quantiles
     return MetricAggregation(
         metric_type=metric_type,
         start_time=start_ms,
         end_time=end_ms,
-        count=count,
-        sum=total,
-        avg=_mean(total, count, low, high),
-        min=low,
-        max=high,
+        count=totals.count,
+        sum=totals.sum,
+        avg=_mean(totals.sum, totals.count, totals.min, totals.max),
+        min=totals.min,
+        max=totals.max,
         p50=p50,
         p95=p95,
         p99=p99,
@@ -245,7 +261,7 @@ def _points_of_summaries(
 ) -> list[tuple[int, float]]:
     """(bucket, value) from summaries where buckets are made of whole minutes, else from samples."""
     share = _SHARE.get(wanted)
-    if interval_ms % MINUTE_MS or (share is not None and selection.totals()[0] <= EXACT_SAMPLES):
+    if interval_ms % MINUTE_MS or (share is not None and selection.totals().count <= EXACT_SAMPLES):
         return _points_of_samples(selection.points(), interval_ms, wanted)
     points = []
     for bucket, count, total, low, high, sketch in selection.buckets(
@@ -314,8 +330,6 @@ def _bounded(value: float) -> float:
 
 
 def _nearest_ranks(values: NDArray[np.float64]) -> list[float]:
-    """The SHARES of the samples, of which there is at least one."""
-    import numpy as np  # noqa: PLC0415
-
-    ranks = [max(1, math.ceil(len(values) * share)) - 1 for share in SHARES]
-    return [float(value) for value in np.partition(values, ranks)[ranks]]
+    """The SHARES of the samples, of which there is at least one. They are sorted by that."""
+    values.sort()  # faster than to partition by three ranks
+    return [float(values[max(1, math.ceil(len(values) * share)) - 1]) for share in SHARES]

@@ -1,0 +1,465 @@
+"""`ax monitor metrics`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple
+
+import click
+
+from ax_monitor.cli._chart import DOTS_ACROSS, MARKS, Line, draw, step_at_least
+from ax_monitor.cli._options import (
+    MonitorCommand,
+    common_options,
+    open_for_reading,
+    parse_moment,
+)
+from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note
+from ax_monitor.cli._units import format_value
+from ax_monitor.clock import SYSTEM_CLOCK
+from ax_monitor.model import Aggregation, MetricAggregation
+from ax_monitor.pipeline.store import Store
+
+PIPE_WIDTH: Final = 80  # columns of a chart that nobody's terminal limits
+WIDTH_MIN: Final = 4
+CHART_HEIGHT: Final = 16  # lines, if the terminal has as many
+CHART_HEIGHT_MIN: Final = 4
+AROUND_CHART: Final = 6  # lines: heading, time axis, legend, prompt
+MARGIN: Final = 10  # columns: about what labels of values take
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+
+Format = Literal["table", "chart", "json"]
+
+
+class ShortName(NamedTuple):
+    """What a short name stands for, and what a chart of it shows."""
+
+    metric_type: str
+    aggregation: Aggregation
+
+
+SHORT_NAMES: Final = {
+    "cost": ShortName("workflow.step.cost", Aggregation.SUM),
+    "cpu": ShortName("cpu.usage", Aggregation.AVG),
+    "disk": ShortName("disk.usage", Aggregation.AVG),
+    "error_rate": ShortName("workflow.execution.error_rate", Aggregation.AVG),
+    "hit_rate": ShortName("cache.hit_rate", Aggregation.AVG),
+    "latency": ShortName("workflow.execution.duration", Aggregation.P95),
+    "memory": ShortName("memory.usage", Aggregation.AVG),
+    "queue": ShortName("workflow.queue.length", Aggregation.AVG),
+    "throughput": ShortName("workflow.execution.count", Aggregation.RATE),
+    "wait": ShortName("workflow.queue.wait_time", Aggregation.P95),
+}
+
+# Of a bucket that is not over yet, these are too small.
+_GROWING: Final = (Aggregation.COUNT, Aggregation.SUM, Aggregation.RATE)
+_FIGURES: Final = ("avg", "min", "max", "p50", "p95", "p99")
+_PERCENTILES: Final = ("p50", "p95", "p99")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What was asked for.
+
+    Args:
+        metric_type: Name of the metric.
+        unit: Of its values, if it has one.
+        start_ms: First moment.
+        end_ms: Last moment.
+        tenant_id: Only of this tenant.
+        label: One row or line for each value of this label.
+        label_values: These are its values.
+    """
+
+    metric_type: str
+    unit: str | None
+    start_ms: int
+    end_ms: int
+    tenant_id: str | None
+    label: str | None
+    label_values: tuple[str, ...]
+
+    def parts(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """What each row or line is called, and which labels its series have."""
+        if self.label is None:
+            yield self.metric_type, {}
+        for value in self.label_values:
+            yield value, {self.label or "": value}
+
+
+class Figures(NamedTuple):
+    """A row: what it is called, by which labels it was selected, and the figures."""
+
+    name: str
+    labels: dict[str, str]
+    values: MetricAggregation
+
+
+def _aggregation(text: str) -> Aggregation:
+    try:
+        return Aggregation.parse(text.lower())
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is none of {', '.join(Aggregation)}") from None
+
+
+def _explain_short_names() -> str:
+    width = max(map(len, SHORT_NAMES))
+    lines = [
+        f"  {name:{width}}  {short.metric_type} (in charts: {short.aggregation})"
+        for name, short in SHORT_NAMES.items()
+    ]
+    return "\n".join(["\b", "Short names:", *lines])
+
+
+@click.command("metrics", cls=MonitorCommand, epilog=_explain_short_names())
+@click.argument("name", required=False)
+@click.option(
+    "--range",
+    "since",
+    metavar="TIME",
+    default="1h",
+    show_default=True,
+    help="How far back: 30m, 1h30m, 7d, or from a time such as 2026-01-31T08:00 on.",
+)
+@click.option("--by", "label", metavar="LABEL", help="One row or line for each value of a label.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(("table", "chart", "json")),
+    default="table",
+    show_default=True,
+    help="How to show it.",
+)
+@click.option(
+    "--aggregation",
+    type=_aggregation,
+    metavar="WHAT",
+    help=f"What a chart shows: {', '.join(Aggregation)} (default: avg, of short names see below).",
+)
+@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@common_options
+def command(
+    name: str | None,
+    since: str,
+    label: str | None,
+    form: Format,
+    aggregation: Aggregation | None,
+    tenant_id: str | None,
+    utc: bool,
+    db: str | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Show metrics: what there is, figures, charts.
+
+    Without NAME, lists the metrics with their series, the samples in the range and the minute of
+    the last one. With NAME, which may be a short one (see below), figures over the range.
+    Percentiles are samples themselves, or with ≈ within 1/129 of one, where there are many.
+
+    JSON has an object a row: metric_type, unit, labels, start_time, end_time, count, sum, avg, min,
+    max, p50, p95, p99, exact; the list has metric_type, units, series, samples, last_minute. Times
+    are in ms since 1970.
+    """
+    now_ms = SYSTEM_CLOCK.time_ms()
+    start_ms = parse_moment(since, now_ms=now_ms, utc=utc, option="--range")
+    if start_ms >= now_ms:
+        raise click.BadParameter(f"{since!r} is not in the past", param_hint="'--range'")
+    if as_json:
+        form = "json"
+    if name is None and label is not None:
+        raise click.UsageError("--by needs a NAME")
+    if name is None and form == "chart":
+        raise click.UsageError("--format chart needs a NAME")
+    printer = Printer()
+    with open_for_reading(db) as store:
+        if name is None:
+            _list(store, printer, start_ms, now_ms, tenant_id, form, utc=utc)
+            return
+        metric_type, usual = _resolve(store, name)
+        selection = _select(store, metric_type, start_ms, now_ms, tenant_id, label)
+        if form == "chart":
+            _chart(store, printer, selection, aggregation or usual, utc=utc)
+        else:
+            _figures(store, printer, selection, form, utc=utc)
+
+
+def _resolve(store: Store, name: str) -> tuple[str, Aggregation]:
+    """The metric of this name, and what a chart of it shows."""
+    if store.find_series(name):
+        return name, Aggregation.AVG
+    short = SHORT_NAMES.get(name)
+    if short is not None and store.find_series(short.metric_type):
+        return short
+    meant = f" ({short.metric_type})" if short is not None else ""
+    raise click.ClickException(
+        f"no metric {name!r}{meant}: `ax monitor metrics` lists what there is"
+    )
+
+
+def _select(
+    store: Store,
+    metric_type: str,
+    start_ms: int,
+    end_ms: int,
+    tenant_id: str | None,
+    label: str | None,
+) -> Selection:
+    series = store.find_series(metric_type, tenant_id=tenant_id)
+    units = {each.unit for each in series}
+    values: set[str] = set()
+    if label is not None:
+        values = {each.labels[label] for each in series if label in each.labels}
+        if series and not values:
+            names = sorted({name for each in series for name in each.labels})
+            known = f": there are {', '.join(names)}" if names else ": it has none"
+            raise click.ClickException(f"{metric_type} has no label {label!r}{known}")
+        without = sum(label not in each.labels for each in series)
+        if without:
+            note(f"{counted(without, 'series', 'series')} without the label {label!r} left out")
+    return Selection(
+        metric_type=metric_type,
+        unit=units.pop() if len(units) == 1 else None,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        tenant_id=tenant_id,
+        label=label,
+        label_values=tuple(sorted(values)),
+    )
+
+
+# -- what there is --------------------------------------------------------------------------------
+
+
+def _list(
+    store: Store,
+    printer: Printer,
+    start_ms: int,
+    end_ms: int,
+    tenant_id: str | None,
+    form: Format,
+    *,
+    utc: bool,
+) -> None:
+    units: dict[str, set[str]] = {}
+    counts: Counter[str] = Counter()
+    for series in store.find_series(tenant_id=tenant_id):
+        counts[series.metric_type] += 1
+        units.setdefault(series.metric_type, set()).update(filter(None, [series.unit]))
+    rows: list[list[Part]] = []
+    for metric_type in sorted(counts):
+        samples, last_ms = _presence(store, metric_type, start_ms, end_ms, tenant_id)
+        found = {
+            "metric_type": metric_type,
+            "units": sorted(units[metric_type]),
+            "series": counts[metric_type],
+            "samples": samples,
+            "last_minute": last_ms,
+        }
+        if form == "json":
+            printer.json(found)
+        else:
+            rows.append(_list_row(found, utc=utc))
+    if rows:
+        heading = ["METRIC", "UNIT", "SERIES", "SAMPLES", "LAST MINUTE"]
+        _table(printer, heading, rows, right=(2, 3))
+    elif printer.is_terminal and not counts:
+        note("no metrics")
+
+
+def _list_row(found: dict[str, Any], *, utc: bool) -> list[Part]:
+    last_ms = found["last_minute"]
+    return [
+        (found["metric_type"], "cyan"),
+        (", ".join(found["units"]) or "-", "dim"),
+        f"{found['series']:,}",
+        f"{found['samples']:,}",
+        "-" if last_ms is None else _without_ms(format_time(last_ms, utc=utc)),
+    ]
+
+
+def _presence(
+    store: Store, metric_type: str, start_ms: int, end_ms: int, tenant_id: str | None
+) -> tuple[int, int | None]:
+    """How many samples there are, and the minute of the last one."""
+    step = MINUTE_MS if end_ms - start_ms <= DAY_MS else HOUR_MS
+    points = store.metric_time_series(
+        metric_type, start_ms, end_ms, step, Aggregation.COUNT, tenant_id=tenant_id
+    ).data_points
+    samples = sum(int(point.value) for point in points)
+    if not points:
+        return 0, None
+    last_ms = points[-1].timestamp
+    if step > MINUTE_MS:
+        points = store.metric_time_series(
+            metric_type,
+            max(start_ms, last_ms),
+            min(end_ms, last_ms + step - 1),
+            MINUTE_MS,
+            Aggregation.COUNT,
+            tenant_id=tenant_id,
+        ).data_points
+        last_ms = points[-1].timestamp if points else last_ms
+    return samples, last_ms
+
+
+def _without_ms(time: str) -> str:
+    return re.sub(r"\.\d{3}", "", time)
+
+
+# -- figures --------------------------------------------------------------------------------------
+
+
+def _figures(
+    store: Store, printer: Printer, selection: Selection, form: Format, *, utc: bool
+) -> None:
+    rows = list(_aggregations(store, selection))
+    if form == "json":
+        for row in rows:
+            printer.json(_object(row, selection))
+        return
+    if not rows:
+        _say_nothing_found(printer, selection)
+        return
+    printer.line(*_heading(selection, "", utc=utc))
+    heading = ["COUNT", *(figure.upper() for figure in _FIGURES)]
+    cells: list[list[Part]] = [_cells(row.values, selection.unit) for row in rows]
+    if selection.label is not None:
+        heading.insert(0, selection.label)
+        for cell, row in zip(cells, rows, strict=True):
+            cell.insert(0, (row.name, "cyan"))
+    first = 0 if selection.label is None else 1
+    _table(printer, heading, cells, right=range(first, len(heading)))
+
+
+def _aggregations(store: Store, selection: Selection) -> Iterator[Figures]:
+    for name, labels in selection.parts():
+        values = store.metric_aggregation(
+            selection.metric_type,
+            selection.start_ms,
+            selection.end_ms,
+            tenant_id=selection.tenant_id,
+            labels=labels or None,
+        )
+        if values is not None:
+            yield Figures(name, labels, values)
+
+
+def _object(row: Figures, selection: Selection) -> dict[str, Any]:
+    values = row.values.to_dict()
+    return {
+        "metric_type": values.pop("metric_type"),
+        "unit": selection.unit,
+        "labels": row.labels,
+        **values,
+    }
+
+
+def _cells(values: MetricAggregation, unit: str | None) -> list[Part]:
+    cells: list[Part] = [f"{values.count:,}"]
+    for figure in _FIGURES:
+        about = "≈" if figure in _PERCENTILES and not values.exact else ""
+        cells.append(about + format_value(getattr(values, figure), unit))
+    return cells
+
+
+def _heading(selection: Selection, shown: str, *, utc: bool) -> list[Part]:
+    start = _without_ms(format_time(selection.start_ms, utc=utc))
+    return [(selection.metric_type, "bold"), shown, (f"  since {start}", "dim")]
+
+
+def _say_nothing_found(printer: Printer, selection: Selection) -> None:
+    if printer.is_terminal:
+        note(f"no samples of {selection.metric_type} in that time")
+
+
+def _table(
+    printer: Printer, heading: list[str], rows: list[list[Part]], *, right: range | tuple[int, ...]
+) -> None:
+    """A table under a heading, with these columns flush right."""
+    cells: list[list[tuple[str, str]]] = [[(text, "dim") for text in heading]]
+    cells += [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
+    for column in right:
+        width = max(len(row[column][0]) for row in cells)
+        for row in cells:
+            text, style = row[column]
+            row[column] = (text.rjust(width), style)
+    printer.table(cells)
+
+
+# -- charts ---------------------------------------------------------------------------------------
+
+
+def _chart(
+    store: Store, printer: Printer, selection: Selection, aggregation: Aggregation, *, utc: bool
+) -> None:
+    width, height = PIPE_WIDTH, CHART_HEIGHT
+    if printer.is_terminal:
+        size = shutil.get_terminal_size()
+        width = max(WIDTH_MIN, size.columns)
+        height = min(CHART_HEIGHT, max(CHART_HEIGHT_MIN, size.lines - AROUND_CHART))
+    columns = max(1, width - MARGIN) * (DOTS_ACROSS if selection.label is None else 1)
+    interval_ms = step_at_least((selection.end_ms - selection.start_ms) / columns)
+    parts = list(selection.parts())
+    if len(parts) > len(MARKS):
+        counts = {row.name: row.values.count for row in _aggregations(store, selection)}
+        parts.sort(key=lambda part: -counts.get(part[0], 0))
+    lines = [
+        Line(name, points)
+        for name, labels in parts[: len(MARKS)]
+        if (points := _points(store, selection, labels, aggregation, interval_ms))
+    ]
+    if not lines:
+        _say_nothing_found(printer, selection)
+        return
+    shown = f"  {aggregation} per {format_value(interval_ms, 'ms')}"
+    printer.line(*cut(_heading(selection, shown, utc=utc), width))
+    for line in draw(
+        lines,
+        start_ms=selection.start_ms // interval_ms * interval_ms,
+        end_ms=selection.end_ms + 1,
+        unit=_unit_of(aggregation, selection.unit),
+        width=width,
+        height=height,
+        utc=utc,
+    ):
+        printer.line(*line)
+    if len(parts) > len(MARKS):
+        note(f"the {len(MARKS)} with most samples of {len(parts):,}; --format table shows all")
+
+
+def _points(
+    store: Store,
+    selection: Selection,
+    labels: dict[str, str],
+    aggregation: Aggregation,
+    interval_ms: int,
+) -> list[tuple[float, float]]:
+    """The middle of each bucket, and its value."""
+    buckets = store.metric_time_series(
+        selection.metric_type,
+        selection.start_ms // interval_ms * interval_ms,  # the first bucket is whole
+        selection.end_ms,
+        interval_ms,
+        aggregation,
+        tenant_id=selection.tenant_id,
+        labels=labels or None,
+    ).data_points
+    is_over = selection.end_ms // interval_ms * interval_ms
+    if aggregation in _GROWING and len(buckets) > 1 and buckets[-1].timestamp >= is_over:
+        buckets = buckets[:-1]
+    return [(bucket.timestamp + interval_ms / 2, bucket.value) for bucket in buckets]
+
+
+def _unit_of(aggregation: Aggregation, unit: str | None) -> str | None:
+    if aggregation is Aggregation.COUNT:
+        return "count"
+    if aggregation is Aggregation.RATE:
+        return "/s" if unit in (None, "count") else f"{unit}/s"
+    return unit
