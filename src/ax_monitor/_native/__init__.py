@@ -28,6 +28,12 @@ from ax_monitor._native.scope import SpanScope
 from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
 from ax_monitor._native.windows import Window
+from ax_monitor._native.workflow import (
+    OpenExecution,
+    OpenStep,
+    WorkflowChannel,
+    WorkflowSettings,
+)
 
 # Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
@@ -56,6 +62,8 @@ __all__ = [
     "MetricChannel",
     "MetricSeries",
     "MetricSettings",
+    "OpenExecution",
+    "OpenStep",
     "QuantileSketch",
     "RecordContext",
     "RecordRing",
@@ -65,6 +73,8 @@ __all__ = [
     "TraceChannel",
     "TraceSettings",
     "Window",
+    "WorkflowChannel",
+    "WorkflowSettings",
     "context_var",
     "decode_record",
     "encode_json",

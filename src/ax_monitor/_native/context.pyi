@@ -1,6 +1,8 @@
 from contextvars import ContextVar
 from typing import final
 
+from typing_extensions import disjoint_base
+
 @final
 class RecordContext:
     execution_id: str | None
@@ -22,6 +24,7 @@ class RecordContext:
         tracestate: str | None = None,
     ) -> None: ...
 
+@disjoint_base
 class ContextBlock: ...
 
 @final
