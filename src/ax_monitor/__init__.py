@@ -46,6 +46,7 @@ from ax_monitor.model import (
     WorkflowExecution,
     WorkflowStats,
     WorkflowStatus,
+    WorkflowStepAttempt,
     WorkflowStepExecution,
 )
 from ax_monitor.monitor import Monitor, open
@@ -109,6 +110,7 @@ __all__ = [
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",
+    "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "carry_context",
     "current_context",

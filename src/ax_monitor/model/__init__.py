@@ -38,7 +38,12 @@ from ax_monitor.model.vocabulary import (
     TraceStatus,
     WorkflowStatus,
 )
-from ax_monitor.model.workflows import WorkflowExecution, WorkflowStats, WorkflowStepExecution
+from ax_monitor.model.workflows import (
+    WorkflowExecution,
+    WorkflowStats,
+    WorkflowStepAttempt,
+    WorkflowStepExecution,
+)
 
 __all__ = [
     "Aggregation",
@@ -74,6 +79,7 @@ __all__ = [
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",
+    "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "default_unit",
 ]
