@@ -55,6 +55,7 @@ from ax_monitor.model import (
     WorkflowExecution,
     WorkflowStats,
     WorkflowStatus,
+    WorkflowStepAttempt,
     WorkflowStepExecution,
 )
 from ax_monitor.monitor import Monitor, open
@@ -157,6 +158,7 @@ __all__ = [
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",
+    "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "carry_context",
     "current_context",

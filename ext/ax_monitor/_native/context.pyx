@@ -76,3 +76,60 @@ cdef int set_record_context(RecordContext context) except -1:
     """Make `context` (or None) the current one. It is set back by setting what was before."""
     PyContextVar_Set(_var, context)
     return 0
+
+
+cdef class ContextBlock:
+    """Base of what is current for the length of a block; see context.pxd."""
+
+    cdef int _make_current(self) except -1:
+        """Make `_context` the current one, if there is any."""
+        if self._context is not None:
+            self._before = current_record_context()
+            self._before_ended = self._before is not None and self._before.ended
+            self._context.outer = None if self._before_ended else self._before
+            set_record_context(self._context)
+        return 0
+
+    cdef int _set_back(self) except -1:
+        """End `_context`, and set back what was before it, unless something else is current here."""
+        cdef RecordContext context = self._context
+        cdef RecordContext target = self._before
+        self._context = None
+        self._before = None
+        if context is None:
+            return 0
+        context.ended = True
+        while context.outer is not None and context.outer.ended:    # so that chains stay short
+            context.outer = context.outer.outer
+        if current_record_context() is context:
+            if target is not None and target.ended and not self._before_ended:
+                target = context.outer
+            set_record_context(target)
+        return 0
+
+
+@cython.final
+cdef class ContextScope(ContextBlock):
+    """Ids for everything that runs in this context, from the making of it until `leave()`.
+
+    What is not given stays as it is outside.
+    Thread-safety: `leave` may be called out of turn, from any thread and any task, and again.
+    """
+
+    def __init__(self, *, execution_id=None, tenant_id=None, user_id=None):
+        cdef RecordContext before = current_record_context()
+        cdef RecordContext context = inner_context(before)
+        if before is not None:
+            context.span_id = before.span_id
+        if execution_id is not None:
+            context.execution_id = execution_id
+        if tenant_id is not None:
+            context.tenant_id = tenant_id
+        if user_id is not None:
+            context.user_id = user_id
+        self._context = context
+        self._make_current()
+
+    def leave(self):
+        """Set back what was current before."""
+        self._set_back()

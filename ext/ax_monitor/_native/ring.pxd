@@ -71,6 +71,8 @@ cdef class RecordRing:
     cdef void publish(self, Encoder *out, RecordHeader *record, uint8_t kind, uint8_t tag,
                       int64_t timestamp_ns, uint32_t n_fields, bint urgent) noexcept
     cdef int after_publish(self) except -1
+    cdef int64_t append_fields(self, uint8_t kind, uint8_t tag, tuple fields, int64_t timestamp_ns,
+                               int policy, bint priority, bint redact) except? -99
     cdef bint append_sample(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
     cdef bint _begin_samples(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
     cdef void _start_segment(self, uint32_t index) noexcept

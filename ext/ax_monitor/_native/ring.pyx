@@ -428,12 +428,17 @@ cdef class RecordRing:
         large. Texts are cut at `TEXT_MAX_BYTES`, and to an equal share each if the record as a
         whole would not fit.
         """
+        return self.append_fields(kind, tag, fields, realtime_ns() if timestamp_ns is None else timestamp_ns,
+                                  policy, priority, redact)
+
+    cdef int64_t append_fields(self, uint8_t kind, uint8_t tag, tuple fields, int64_t timestamp_ns,
+                               int policy, bint priority, bint redact) except? -99:
+        """The same."""
         cdef Encoder out
         cdef RecordHeader *record
         cdef uint32_t *table
         cdef uint32_t n = len(fields), i
         cdef Py_ssize_t max_bytes = TEXT_MAX_BYTES
-        cdef int64_t now = realtime_ns() if timestamp_ns is None else timestamp_ns
         if n > RECORD_MAX_FIELDS or not 1 <= kind <= 15 or kind == KIND_SAMPLES:
             raise ValueError("a record has at most 32 fields and a kind from 1 to 15, not that of samples")
         while True:
@@ -451,7 +456,7 @@ cdef class RecordRing:
                 max_bytes = SHARED_BYTES // n - CUT_MARK_MAX    # there is never more room
             elif not self.make_room(policy, priority):
                 return 0
-        self.publish(&out, record, kind, tag, now, n, priority)
+        self.publish(&out, record, kind, tag, timestamp_ns, n, priority)
         self.after_publish()
         return self.seq
 

@@ -1,12 +1,12 @@
 """A span as a `with` block: begun, made the current context, completed, and set back.
 
-Closing out of turn, in another task or in another thread does no harm: a scope sets the context back
-only where it still is the current one, and then to what was before it that has not ended meanwhile.
+Closing out of turn, in another task or in another thread does no harm: see `ContextBlock`.
 """
 
 cimport cython
 
 from ax_monitor._native.context cimport (
+    ContextBlock,
     RecordContext,
     current_record_context,
     inner_context,
@@ -27,7 +27,7 @@ cdef enum Phase:
 
 
 @cython.final
-cdef class SpanScope:
+cdef class SpanScope(ContextBlock):
     """One span, from `with` to the end of its block.
 
     Its parent is the current span; without one it is the root of a trace of its own, which then is
@@ -40,9 +40,6 @@ cdef class SpanScope:
     """
 
     cdef TraceChannel _channel
-    cdef RecordContext _context     # what is current inside; None: not recorded, or ended
-    cdef RecordContext _before      # what was current outside
-    cdef bint _before_ended
     cdef RecordContext _inside      # of a generator: what is current when it goes on
     cdef OpenTrace _own_trace       # completed with this span
     cdef object _name
@@ -121,15 +118,10 @@ cdef class SpanScope:
         return 0
 
     cdef int _end(self, error) except -1:
-        cdef RecordContext context = self._context
         if self._phase == ENDED:
             return 0
         self._phase = ENDED
-        if context is not None:
-            context.ended = True
-            self._restore(context)
-        self._context = None
-        self._before = None
+        self._set_back()
         self._inside = None
         if self.span_id:
             if error is None or isinstance(error, GeneratorExit):
@@ -142,29 +134,9 @@ cdef class SpanScope:
             self._own_trace = None
         return 0
 
-    cdef int _enter(self) except -1:
-        """Make this the current span."""
-        if self._context is not None:
-            self._before = current_record_context()
-            self._before_ended = self._before is not None and self._before.ended
-            self._context.outer = None if self._before_ended else self._before
-            set_record_context(self._context)
-        return 0
-
-    cdef int _restore(self, RecordContext context) except -1:
-        """Set back what was current before, unless something else is current here."""
-        cdef RecordContext target = self._before
-        while context.outer is not None and context.outer.ended:    # so that chains stay short
-            context.outer = context.outer.outer
-        if current_record_context() is context:
-            if target is not None and target.ended and not self._before_ended:
-                target = context.outer
-            set_record_context(target)
-        return 0
-
     def __enter__(self):
         self._begin()
-        self._enter()
+        self._make_current()
         return self
 
     def __exit__(self, kind, error, traceback):
@@ -173,7 +145,7 @@ cdef class SpanScope:
     # For coroutines nothing differs: a task has a context of its own.
     async def __aenter__(self):
         self._begin()
-        self._enter()
+        self._make_current()
         return self
 
     async def __aexit__(self, kind, error, traceback):

@@ -3,7 +3,7 @@
 from ax_monitor._native import batch as _batch
 from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
-from ax_monitor._native.context import RecordContext, context_var
+from ax_monitor._native.context import ContextScope, RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
 from ax_monitor._native.log import LogChannel, LogSettings
@@ -24,6 +24,12 @@ from ax_monitor._native.scope import SpanScope
 from ax_monitor._native.sketch import QuantileSketch
 from ax_monitor._native.span import TraceChannel, TraceSettings
 from ax_monitor._native.windows import Window
+from ax_monitor._native.workflow import (
+    OpenExecution,
+    OpenStep,
+    WorkflowChannel,
+    WorkflowSettings,
+)
 
 # Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
@@ -46,11 +52,14 @@ __all__ = [
     "SENSITIVE_WORDS",
     "TIME_KEY_SHIFT",
     "BatchWriter",
+    "ContextScope",
     "LogChannel",
     "LogSettings",
     "MetricChannel",
     "MetricSeries",
     "MetricSettings",
+    "OpenExecution",
+    "OpenStep",
     "QuantileSketch",
     "RecordContext",
     "RecordRing",
@@ -60,6 +69,8 @@ __all__ = [
     "TraceChannel",
     "TraceSettings",
     "Window",
+    "WorkflowChannel",
+    "WorkflowSettings",
     "context_var",
     "decode_record",
     "encode_json",

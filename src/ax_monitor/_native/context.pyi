@@ -1,6 +1,8 @@
 from contextvars import ContextVar
 from typing import final
 
+from typing_extensions import disjoint_base
+
 @final
 class RecordContext:
     execution_id: str | None
@@ -21,5 +23,19 @@ class RecordContext:
         sampled: bool = True,
         tracestate: str | None = None,
     ) -> None: ...
+
+@disjoint_base
+class ContextBlock: ...
+
+@final
+class ContextScope(ContextBlock):
+    def __init__(
+        self,
+        *,
+        execution_id: object = None,
+        tenant_id: object = None,
+        user_id: object = None,
+    ) -> None: ...
+    def leave(self) -> None: ...
 
 context_var: ContextVar[RecordContext | None]

@@ -2,10 +2,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self, final
 
+from ax_monitor._native.context import ContextBlock
 from ax_monitor._native.span import TraceChannel
 
 @final
-class SpanScope:
+class SpanScope(ContextBlock):
     trace_id: str
     span_id: str
     def __init__(

@@ -39,7 +39,12 @@ from ax_monitor.model.vocabulary import (
     TraceStatus,
     WorkflowStatus,
 )
-from ax_monitor.model.workflows import WorkflowExecution, WorkflowStats, WorkflowStepExecution
+from ax_monitor.model.workflows import (
+    WorkflowExecution,
+    WorkflowStats,
+    WorkflowStepAttempt,
+    WorkflowStepExecution,
+)
 
 __all__ = [
     "Aggregation",
@@ -79,6 +84,7 @@ __all__ = [
     "WorkflowExecution",
     "WorkflowStats",
     "WorkflowStatus",
+    "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "default_unit",
 ]

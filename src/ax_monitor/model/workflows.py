@@ -8,7 +8,12 @@ from typing import Any
 from ax_monitor.model._record import Record
 from ax_monitor.model.vocabulary import WorkflowStatus
 
-__all__ = ["WorkflowExecution", "WorkflowStats", "WorkflowStepExecution"]
+__all__ = [
+    "WorkflowExecution",
+    "WorkflowStats",
+    "WorkflowStepAttempt",
+    "WorkflowStepExecution",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,9 @@ class WorkflowExecution(Record):
         steps_completed: Number of steps completed so far.
         steps_failed: Number of steps failed so far.
         current_step: The step it is at.
-        error_message: Why it failed.
+        error_message: Why it failed; "interrupted" if its process ended before it did.
         metadata: Further values by name.
+        interrupted_at: When that was found, in ms since the epoch; None if it was not interrupted.
     """
 
     id: str
@@ -48,11 +54,37 @@ class WorkflowExecution(Record):
     current_step: str | None = None
     error_message: str | None = None
     metadata: dict[str, Any] | None = field(default=None, hash=False)
+    interrupted_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowStepAttempt(Record):
+    """One attempt at a step that was then tried again.
+
+    Args:
+        started_at: Start, in ms since the epoch.
+        completed_at: End, in ms since the epoch.
+        duration: Length in ms.
+        status: How it ended.
+        error_message: Why it failed.
+        tokens_used: Tokens that it used.
+        cost: What it cost, in US dollars.
+    """
+
+    started_at: int
+    completed_at: int | None = None
+    duration: float | None = None
+    status: WorkflowStatus = WorkflowStatus.FAILED
+    error_message: str | None = None
+    tokens_used: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowStepExecution(Record):
     """One run of one step of an execution.
+
+    Status and times are those of its last attempt.
 
     Args:
         id: Time-ordered id in UUID text form.
@@ -64,13 +96,16 @@ class WorkflowStepExecution(Record):
         completed_at: End, in ms since the epoch; None while it is not finished.
         duration: Length in ms; None while it is not finished.
         retry_count: How many times it was tried again.
-        error_message: Why it failed.
+        error_message: Why it failed; "interrupted" if its process ended before it did.
         input_size: Size of its input in bytes.
         output_size: Size of its output in bytes.
-        tokens_used: Tokens that the provider counted.
-        cost: What it cost.
+        tokens_used: Tokens that the provider counted, in all attempts together.
+        cost: What it cost, in US dollars, in all attempts together.
         provider: The provider that was called.
         model: The model that was called.
+        earlier_attempts: Those before the last one, oldest first; of very many the first and the
+            latest.
+        interrupted_at: When that was found, in ms since the epoch; None if it was not interrupted.
     """
 
     id: str
@@ -89,6 +124,8 @@ class WorkflowStepExecution(Record):
     cost: float | None = None
     provider: str | None = None
     model: str | None = None
+    earlier_attempts: tuple[WorkflowStepAttempt, ...] = ()
+    interrupted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +138,8 @@ class WorkflowStats(Record):
         completed: How many have completed.
         failed: How many have failed.
         cancelled: How many were cancelled.
-        avg_duration: Mean length of the finished ones in ms; 0 if there is none.
+        avg_duration: Mean length of the finished ones in ms, as far as it is known; 0 if there is
+            none.
         success_rate: Percentage of the finished ones that completed; 0 if there is none.
     """
 

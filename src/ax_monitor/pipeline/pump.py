@@ -475,6 +475,18 @@ class Pump:
                 raise StorageError(f"{self._database} has been closed")
             return self._ready_writer().change(change)
 
+    def delete_executions(self, before_ms: int) -> int:
+        """Delete executions that ended before a time, a little at a time; how many it were."""
+        total = 0
+        more = True
+        while more:
+            with self._drain_lock:
+                if self._recorder.closed:
+                    break
+                gone, more = self._ready_writer().delete_executions(before_ms, DELETE_ROWS)
+            total += gone
+        return total
+
     def delete_samples(self, before_ms: int) -> int:
         """Delete samples before a time, a little at a time; how many it were."""
         deletion = Deletion(before_ms, self._clock.time_ms())
@@ -552,6 +564,7 @@ class Pump:
                     if self._clock.monotonic() < self._close_by and self.last_error is None:
                         if not self._recorder.inherited:
                             writer.interrupt_traces(self._ring.ring_id)
+                            writer.interrupt_executions(self._ring.ring_id)
                         writer.checkpoint()
                 finally:
                     writer.close()

@@ -55,6 +55,7 @@ def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) ->
         else:
             _replay(writer, data, offsets, header["ring_id"], total)
             writer.interrupt_traces(header["ring_id"])
+            writer.interrupt_executions(header["ring_id"])
             failpoint("recovery_before_remove")
         orphan.remove()
         done = True

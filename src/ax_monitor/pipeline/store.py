@@ -6,7 +6,7 @@ import atexit
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeVar
 from weakref import WeakSet
@@ -31,12 +31,16 @@ from ax_monitor.model import (
     TracePage,
     TraceQuery,
     TraceStats,
+    WorkflowExecution,
+    WorkflowStats,
+    WorkflowStatus,
+    WorkflowStepExecution,
 )
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
-from ax_monitor.storage import logs, metric_feed, metrics, series, traces
+from ax_monitor.storage import logs, metric_feed, metrics, series, traces, workflows
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
@@ -395,6 +399,60 @@ class Store:
         """Delete the traces that ended before a time, with their spans; how many it were."""
         return self._writing_pump().delete_traces(before_ms)
 
+    # -- workflows --------------------------------------------------------------------------------
+
+    def get_execution(
+        self, execution_id: str, *, tenant_id: str | None = None
+    ) -> tuple[WorkflowExecution | None, bool]:
+        """The execution, and whether everything that was recorded here before is in it."""
+        return self._read_current(
+            lambda connection: workflows.get_execution(connection, execution_id, tenant_id)
+        )
+
+    def find_executions(
+        self,
+        statuses: Collection[WorkflowStatus] = (),
+        *,
+        tenant_id: str | None = None,
+        limit: int | None = None,
+    ) -> tuple[list[WorkflowExecution], bool]:
+        """The executions with one of these statuses (none: all), newest first; and as above."""
+        return self._read_current(
+            lambda connection: workflows.find_executions(connection, statuses, tenant_id, limit)
+        )
+
+    def get_step_executions(
+        self, execution_id: str, *, tenant_id: str | None = None
+    ) -> tuple[list[WorkflowStepExecution], bool]:
+        """The steps of an execution in the order in which they were begun; and as above."""
+        return self._read_current(
+            lambda connection: workflows.get_step_executions(connection, execution_id, tenant_id)
+        )
+
+    def finished_executions(self, ids: Collection[str]) -> list[str]:
+        """Those of these executions that are finished."""
+        return self.read(lambda connection: workflows.finished_among(connection, ids))
+
+    def execution_ids_with_prefix(self, prefix: str, limit: int) -> list[str]:
+        """At most `limit` ids of executions that begin so."""
+        return self.read(lambda connection: workflows.ids_with_prefix(connection, prefix, limit))
+
+    def get_workflow_stats(self, *, tenant_id: str | None = None) -> WorkflowStats:
+        """Figures over all executions, or those of a tenant."""
+        return self.read(lambda connection: workflows.get_workflow_stats(connection, tenant_id))
+
+    def peek_execution(self, execution_id: str) -> WorkflowExecution | None:
+        """The execution as it stands in the database at this moment, if that can be told."""
+        return self._peek(lambda connection: workflows.get_execution(connection, execution_id))
+
+    def peek_step(self, step_id: str) -> WorkflowStepExecution | None:
+        """The same of a step."""
+        return self._peek(lambda connection: workflows.get_step(connection, step_id))
+
+    def delete_executions(self, before_ms: int) -> int:
+        """Delete the executions that ended before a time, with their steps; how many it were."""
+        return self._writing_pump().delete_executions(before_ms)
+
     # -- metrics ----------------------------------------------------------------------------------
 
     def find_series(
@@ -523,10 +581,21 @@ class Store:
     def read(self, query: Callable[[Connection], T]) -> T:
         """Run a function of `storage` behind the barrier: what is pending is written first, if that
         is possible."""
-        if self._pump is not None:
-            self._pump.flush(BARRIER_S)
+        return self._read_current(query)[0]
+
+    def _read_current(self, query: Callable[[Connection], T]) -> tuple[T, bool]:
+        """The same; and whether that was possible."""
+        current = self._pump is None or self._pump.flush(BARRIER_S)
         with self._readers.connection() as connection:
-            return query(connection)
+            return query(connection), current
+
+    def _peek(self, query: Callable[[Connection], T | None]) -> T | None:
+        """Run a query for a recording call: it neither waits for anything nor raises."""
+        try:
+            with self._readers.connection(wait=False) as connection:
+                return query(connection)
+        except StorageError:
+            return None
 
     def write(self, change: Callable[[Connection], T]) -> T:
         """Run a function of `storage` in one write transaction. It has to be short.

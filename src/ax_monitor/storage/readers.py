@@ -33,12 +33,20 @@ class ReaderPool:
         self._pid = os.getpid()
 
     @contextlib.contextmanager
-    def connection(self) -> Iterator[apsw.Connection]:
-        """One connection for the length of a `with` block."""
-        with self._lock:
+    def connection(self, *, wait: bool = True) -> Iterator[apsw.Connection]:
+        """One connection for the length of a `with` block.
+
+        Without `wait`, a StorageError if another thread takes one out at this moment, or this one
+        does and was interrupted.
+        """
+        if not self._lock.acquire(blocking=wait):
+            raise StorageError(f"{self.path} is in use", retryable=True)
+        try:
             if self._closed:
                 raise StorageError(f"{self.path} has been closed")
             connection = self._idle.pop() if self._idle else None
+        finally:
+            self._lock.release()
         if connection is None:
             connection = self._open()
         pid = self._pid

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from ax_monitor.storage.workflow_batch import EXECUTION_STATEMENTS, STEP_STATEMENTS
+
 
 @dataclass(frozen=True, slots=True)
 class RecordKind:
@@ -94,7 +96,7 @@ EXECUTION: Final = RecordKind(
         "tenant_id",
         "user_id",
         "status",
-        "started_at",
+        "started_at",  # NULL: a change
         "completed_at",
         "duration",
         "steps_total",
@@ -113,7 +115,7 @@ STEP: Final = RecordKind(
         "step_id",
         "execution_id",
         "step_key",
-        "step_name",
+        "step_name",  # NULL: a change
         "status",
         "started_at",
         "completed_at",
@@ -126,6 +128,7 @@ STEP: Final = RecordKind(
         "cost",
         "provider",
         "model",
+        "earlier_attempts",  # JSON: [{"started_at": ms, …}, …]
     ),
 )
 
@@ -145,16 +148,6 @@ SAMPLES: Final = RecordKind(
 )
 
 KINDS: Final = (LOG, TRACE, SPAN, EXECUTION, STEP, SERIES, SAMPLES)  # number 4 was never in use
-
-
-def _upsert(table: str, kind: RecordKind, columns: tuple[str, ...]) -> str:
-    """Apply records in the order made: a field that is NULL leaves the column as it is."""
-    key, *rest = columns
-    updates = ", ".join(f"{column} = coalesce(excluded.{column}, {column})" for column in rest)
-    return (
-        f"INSERT INTO {table}({', '.join(columns)}) SELECT {', '.join(kind.fields)} "
-        f"FROM {kind.table} WHERE true ON CONFLICT({key}) DO UPDATE SET {updates}"
-    )
 
 
 _INSERT_TRACES: Final = (
@@ -287,12 +280,6 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
         "SELECT (SELECT metric_batch FROM recorder_state), series, minute, samples "
         "FROM ring_samples",
     ),
-    (
-        EXECUTION.number,
-        _upsert("workflow_executions_monitor", EXECUTION, ("id", *EXECUTION.fields[1:])),
-    ),
-    (
-        STEP.number,
-        _upsert("workflow_step_executions", STEP, ("id", *STEP.fields[1:])),
-    ),
+    *((STEP.number, statement) for statement in STEP_STATEMENTS),
+    *((EXECUTION.number, statement) for statement in EXECUTION_STATEMENTS),
 )

@@ -10,7 +10,7 @@ import apsw
 
 from ax_monitor._native import BATCH_EXTENSION, BATCH_EXTENSION_ENTRY, BatchWriter, RecordRing
 from ax_monitor.errors import StorageError
-from ax_monitor.storage import traces
+from ax_monitor.storage import traces, workflows
 from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
@@ -243,6 +243,16 @@ class Writer:
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
         return self.change(lambda connection: traces.interrupt_traces(connection, ring_id))
+
+    def delete_executions(self, before_ms: int, limit: int) -> tuple[int, bool]:
+        """As `storage.workflows.delete_executions`, in one transaction."""
+        return self._change(
+            lambda connection: workflows.delete_executions(connection, before_ms, limit)
+        )
+
+    def interrupt_executions(self, ring_id: bytes) -> int:
+        """End the executions and steps that the owner of a ring left; how many executions."""
+        return self._change(lambda connection: workflows.interrupt_executions(connection, ring_id))
 
     def seal_samples(self, now_ms: int) -> bool:
         """Seal some chunks that are due, in one transaction; whether there is more at once.
