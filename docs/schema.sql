@@ -1,4 +1,4 @@
--- Version 4, generated from the migrations by `make docs`.
+-- Version 5, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -230,7 +230,7 @@ CREATE TABLE workflow_executions_monitor (
   current_step TEXT,
   error_message TEXT,
   metadata TEXT                     -- JSON object
-);
+, interrupted_at INTEGER, updated_at INTEGER, counts_given INTEGER, ring INTEGER);
 
 CREATE INDEX workflow_executions_status ON workflow_executions_monitor(status, started_at);
 
@@ -251,7 +251,7 @@ CREATE TABLE workflow_step_executions (
   cost REAL,
   provider TEXT,
   model TEXT
-);
+, earlier_attempts TEXT, interrupted_at INTEGER, ring INTEGER);
 
 CREATE INDEX workflow_steps_execution ON workflow_step_executions(execution_id);
 
@@ -588,4 +588,15 @@ CREATE TRIGGER alert_rules_ad AFTER DELETE ON alert_rules BEGIN
   UPDATE recorder_state SET alert_rules_version = alert_rules_version + 1;
   DELETE FROM alert_states WHERE rule_id = OLD.id;
 END;
+
+CREATE INDEX workflow_executions_started ON workflow_executions_monitor(started_at);
+
+CREATE INDEX workflow_executions_tenant
+  ON workflow_executions_monitor(tenant_id, started_at, status, duration) WHERE started_at IS NOT NULL;
+
+CREATE INDEX workflow_executions_open
+  ON workflow_executions_monitor(ring) WHERE status IN ('pending', 'running', 'paused');
+
+CREATE INDEX workflow_steps_open
+  ON workflow_step_executions(ring) WHERE status IN ('pending', 'running', 'paused');
 

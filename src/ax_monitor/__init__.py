@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
     from ax_monitor.services.system_metrics import SystemSampler
+    from ax_monitor.services.workflows import WorkflowMonitor
 
 # Half of the package, which a process that only records never needs: imported when first asked for.
 _LATER = {
@@ -84,6 +85,7 @@ _LATER = {
     "HealthThresholds": "ax_monitor.health.thresholds",
     "RulesLoaded": "ax_monitor.alerting.rules_file",
     "SystemSampler": "ax_monitor.services.system_metrics",
+    "WorkflowMonitor": "ax_monitor.services.workflows",
 }
 
 
@@ -156,6 +158,7 @@ __all__ = [
     "TraceStats",
     "TraceStatus",
     "WorkflowExecution",
+    "WorkflowMonitor",
     "WorkflowStats",
     "WorkflowStatus",
     "WorkflowStepAttempt",

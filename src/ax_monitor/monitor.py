@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
     from ax_monitor.services.system_metrics import SystemSampler
+    from ax_monitor.services.workflows import WorkflowMonitor
 
 
 class Monitor:
@@ -29,6 +30,7 @@ class Monitor:
         logger_options: Keyword arguments of `StructuredLogger`.
         tracer_options: Keyword arguments of `DistributedTracer`.
         metrics_options: Keyword arguments of `MetricsCollector`.
+        workflows_options: Keyword arguments of `WorkflowMonitor`.
         store_options: Fields of `StoreOptions`.
     """
 
@@ -39,12 +41,21 @@ class Monitor:
         logger_options: dict[str, Any] | None = None,
         tracer_options: dict[str, Any] | None = None,
         metrics_options: dict[str, Any] | None = None,
+        workflows_options: dict[str, Any] | None = None,
         **store_options: Any,
     ) -> None:
         self.store = Store(path, **store_options)
         self.logger = StructuredLogger(self.store, **(logger_options or {}))
         self.tracer = DistributedTracer(self.store, **(tracer_options or {}))
         self.metrics = MetricsCollector(self.store, **(metrics_options or {}))
+        self._workflows_options = {"metrics": self.metrics, **(workflows_options or {})}
+
+    @cached_property
+    def workflows(self) -> WorkflowMonitor:
+        """Executions of workflows and their steps; their metrics go to `metrics`."""
+        from ax_monitor.services.workflows import WorkflowMonitor  # noqa: PLC0415 (see _LATER)
+
+        return WorkflowMonitor(self.store, **self._workflows_options)
 
     @cached_property
     def alerts(self) -> AlertingService:

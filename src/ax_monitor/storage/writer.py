@@ -246,13 +246,13 @@ class Writer:
 
     def delete_executions(self, before_ms: int, limit: int) -> tuple[int, bool]:
         """As `storage.workflows.delete_executions`, in one transaction."""
-        return self._change(
+        return self.change(
             lambda connection: workflows.delete_executions(connection, before_ms, limit)
         )
 
     def interrupt_executions(self, ring_id: bytes) -> int:
         """End the executions and steps that the owner of a ring left; how many executions."""
-        return self._change(lambda connection: workflows.interrupt_executions(connection, ring_id))
+        return self.change(lambda connection: workflows.interrupt_executions(connection, ring_id))
 
     def seal_samples(self, now_ms: int) -> bool:
         """Seal some chunks that are due, in one transaction; whether there is more at once.
