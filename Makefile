@@ -30,8 +30,9 @@ $(VENV)/.dev: $(BIN)/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/.test $(VENV)/.demo
 
-demo: $(VENV)/.demo ## the main job on real work, with something to look at (about a minute)
-	$(BIN)/python examples/demo.py
+demo: $(VENV)/.demo ## the main job on real work, with something to look at (half a minute)
+	rm -rf .demo
+	$(BIN)/ax monitor demo tests/data/logs/*.log
 
 test: $(VENV)/.test ## the test suite (under five minutes)
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
