@@ -8,6 +8,7 @@
     ├── LogQueryError (also ValueError)       a log query cannot be answered as it was asked
     │   ├── SearchSyntaxError                 the search text is not a valid search
     │   └── SearchTimeout                     the search is too costly for its time limit
+    ├── QueryError (also ValueError)          SQL of the caller's own is no query, or takes too long
     ├── TraceQueryError (also ValueError)     a trace query cannot be answered as it was asked
     └── StorageError                          the database or the disk under it failed
         └── SchemaVersionError                the file was written by a newer ax-monitor
@@ -26,6 +27,7 @@ __all__ = [
     "AlertRuleError",
     "LogQueryError",
     "MonitorError",
+    "QueryError",
     "RulesFileError",
     "SchemaVersionError",
     "SearchSyntaxError",
@@ -114,7 +116,14 @@ class SearchTimeout(LogQueryError):  # noqa: N818 (as TimeoutError's kin are nam
         self.limit_ms = limit_ms
 
     def __str__(self) -> str:
-        return f"the search was stopped after {self.limit_ms:g} ms: {self.text!r:.80}"
+        return (
+            f"the search was stopped after {self.limit_ms:g} ms: {self.text!r:.80}; "
+            "narrow its time range, or pass a higher timeout_ms"
+        )
+
+
+class QueryError(MonitorError, ValueError):
+    """A query in SQL of the caller's own is not one that can be run, or it took too long."""
 
 
 class StorageError(MonitorError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 import time
 
 import apsw
 import pytest
 
-from ax_monitor import Store, StructuredLogger
+from ax_monitor import SearchTimeout, Store, StructuredLogger
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import check_invariant, locked, wait_until
 
@@ -246,3 +247,36 @@ def test_o1_stats_never_lie_in_between(db: str) -> None:
         assert store.stats().batches > 2
     with Store(db, read_only=True) as reader:
         assert reader.count_logs() > 1000
+
+
+@pytest.mark.timeout(60)
+def test_o6_a_costly_search_is_stopped_and_others_go_on(db: str) -> None:
+    """`NEAR(w* w*)` over many words ends with SearchTimeout; meanwhile and after it others read."""
+    chance = random.Random(5)
+    with Store(db) as store:
+        logger = StructuredLogger(store)
+        for _ in range(30_000):
+            logger.info(" ".join(f"w{chance.randrange(20_000)}" for _ in range(10)), "test")
+        costly = {"search": "NEAR(w* w*)", "limit": 50}
+        assert len(logger.query_logs(**costly, timeout_ms=None)) == 50
+        done = threading.Event()
+        counts = []
+
+        def others() -> None:
+            while not done.is_set():
+                counts.append(logger.get_log_count())
+
+        thread = threading.Thread(target=others)
+        thread.start()
+        try:
+            for _ in range(20):
+                with pytest.raises(SearchTimeout, match="stopped after 1 ms"):
+                    logger.query_logs(**costly, timeout_ms=1)
+        finally:
+            done.set()
+            thread.join()
+        assert counts
+        assert set(counts) == {30_000}
+        assert len(logger.query_logs(search="w7*", limit=50)) == 50
+        with pytest.raises(ValueError, match="timeout_ms must be an integer of at least 1"):
+            logger.query_logs(timeout_ms=0)

@@ -223,7 +223,7 @@ def test_log_entry_has_the_columns_of_the_table_in_their_order() -> None:
 def test_log_query_defaults_ask_for_the_newest_hundred() -> None:
     """A query without arguments has no filter, a limit of 100 and the newest first."""
     given = {name: value for name, value in LogQuery().to_dict().items() if value is not None}
-    assert given == {"limit": 100, "offset": 0, "order": "desc"}
+    assert given == {"limit": 100, "offset": 0, "order": "desc", "timeout_ms": 5000}
 
 
 def test_log_query_normalises_levels_and_copies_metadata() -> None:

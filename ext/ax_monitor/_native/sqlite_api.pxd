@@ -83,6 +83,7 @@ cdef enum:                  # positions in sqlite3_api_routines
     R_EXEC = 55
     R_FINALIZE = 57
     R_GET_AUTOCOMMIT = 60
+    R_PROGRESS_HANDLER = 75
     R_RESET = 77
     R_RESULT_BLOB = 78
     R_RESULT_DOUBLE = 79
@@ -120,6 +121,8 @@ ctypedef void (*mutex_leave_t)(void *) noexcept nogil
 ctypedef int (*mutex_try_t)(void *) noexcept nogil
 ctypedef int (*finalize_t)(sqlite3_stmt *) noexcept nogil
 ctypedef int (*get_autocommit_t)(sqlite3 *) noexcept nogil
+ctypedef int (*progress_t)(void *) noexcept nogil
+ctypedef void (*progress_handler_t)(sqlite3 *, int, progress_t, void *) noexcept nogil
 ctypedef int (*reset_t)(sqlite3_stmt *) noexcept nogil
 ctypedef void (*result_bytes_t)(sqlite3_context *, const char *, int, void *) noexcept nogil
 ctypedef void (*result_double_t)(sqlite3_context *, double) noexcept nogil

@@ -1,6 +1,7 @@
 """The compiled kernels: the only place from which the rest of the package imports them."""
 
 from ax_monitor._native import batch as _batch
+from ax_monitor._native import deadline as _deadline
 from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.context import ContextScope, RecordContext, context_var
@@ -31,9 +32,11 @@ from ax_monitor._native.workflow import (
     WorkflowSettings,
 )
 
-# Two kernels are loadable SQLite extensions too: this is where SQLite finds them.
+# Three kernels are loadable SQLite extensions too: this is where SQLite finds them.
 BATCH_EXTENSION: str = _batch.__file__
 BATCH_EXTENSION_ENTRY = "sqlite3_axmonitor_init"
+DEADLINE_EXTENSION: str = _deadline.__file__
+DEADLINE_EXTENSION_ENTRY = "sqlite3_axdeadline_init"
 SAMPLES_EXTENSION: str = _samples.__file__
 SAMPLES_EXTENSION_ENTRY = "sqlite3_axsamples_init"
 
@@ -41,6 +44,8 @@ __all__ = [
     "BATCH_EXTENSION",
     "BATCH_EXTENSION_ENTRY",
     "COLON_WORDS",
+    "DEADLINE_EXTENSION",
+    "DEADLINE_EXTENSION_ENTRY",
     "FSTAT_ADDRESS",
     "RING_HEADER_BYTES",
     "RING_SEGMENT_MIN_BYTES",

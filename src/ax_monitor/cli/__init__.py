@@ -3,7 +3,11 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
+<<<<<<< HEAD
 | `logs`, `traces`, `metrics`, `import_`, `doctor`, `demo` | one command each |
+=======
+| `logs`, `traces`, `metrics`, `import_`, `export`, `sql`, `doctor` | one command each |
+>>>>>>> export
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -37,9 +41,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
+    "export": ("export", "Write logs, traces, metrics, alerts or workflows out."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
+    "sql": ("sql", "Ask in SQL: one query that only reads."),
     "traces": ("traces", "Find traces, and show where their time went."),
 }
 

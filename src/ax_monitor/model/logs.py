@@ -75,6 +75,7 @@ class LogQuery(Record):
         cursor: Only records after this one in the order asked for: the last entry of the page
             before, or a cursor text.
         order: "desc" (default) for newest first, "asc" for oldest first.
+        timeout_ms: A search that takes longer is stopped (default 5000); None: never.
 
     Raises:
         LogQueryError: An argument has a wrong value. It is a `ValueError` too.
@@ -96,6 +97,7 @@ class LogQuery(Record):
     offset: int = 0
     cursor: str | LogEntry | None = None
     order: Literal["desc", "asc"] = "desc"
+    timeout_ms: int | None = 5000
 
     def __post_init__(self) -> None:
         for name in ("level", "min_level"):
@@ -128,6 +130,12 @@ class LogQuery(Record):
             "a string or a LogEntry",
         )
         _require(self.order in ("asc", "desc"), "order", self.order, '"asc" or "desc"')
+        _require(
+            self.timeout_ms is None or (is_int64(self.timeout_ms) and self.timeout_ms > 0),
+            "timeout_ms",
+            self.timeout_ms,
+            "an integer of at least 1, or None for no limit",
+        )
 
 
 _TEXT_FIELDS = (

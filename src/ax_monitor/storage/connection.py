@@ -14,7 +14,13 @@ from typing import Any, Literal
 
 import apsw
 
-from ax_monitor._native import FSTAT_ADDRESS, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY
+from ax_monitor._native import (
+    DEADLINE_EXTENSION,
+    DEADLINE_EXTENSION_ENTRY,
+    FSTAT_ADDRESS,
+    SAMPLES_EXTENSION,
+    SAMPLES_EXTENSION_ENTRY,
+)
 from ax_monitor.errors import StorageError
 
 Connection = apsw.Connection
@@ -98,6 +104,23 @@ def snapshot(connection: Connection) -> Iterator[None]:
     finally:
         if outermost and connection.in_transaction:  # an error may have ended it
             connection.execute("ROLLBACK")
+
+
+@contextlib.contextmanager
+def time_limit(connection: Connection, limit_ms: int | None) -> Iterator[None]:
+    """What runs on a reader's connection in the block is interrupted after so long (None: never).
+
+    Raises:
+        apsw.InterruptError: from the statement that took too long.
+    """
+    if limit_ms is None:
+        yield
+        return
+    connection.execute("SELECT ax_deadline(?)", (limit_ms,))
+    try:
+        yield
+    finally:
+        connection.execute("SELECT ax_deadline(NULL)")
 
 
 def one_row(connection: Connection, sql: str, values: Any = ()) -> tuple[Any, ...]:
@@ -217,6 +240,7 @@ def open_reader(path: str, *, vfs: str | None = None) -> apsw.Connection:
         connection.execute("PRAGMA mmap_size=0")
         connection.execute(f"PRAGMA cache_size=-{READER_CACHE_KIB}")
         connection.execute("PRAGMA temp_store=MEMORY")
+        load_extension(connection, DEADLINE_EXTENSION, DEADLINE_EXTENSION_ENTRY)
         load_extension(connection, SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY)
     except BaseException:
         connection.close(True)

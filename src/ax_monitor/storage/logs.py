@@ -21,8 +21,9 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor._native import TIME_KEY_SHIFT, decode_record, record_id
-from ax_monitor.errors import LogQueryError
+from ax_monitor.errors import LogQueryError, SearchTimeout
 from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.storage.connection import time_limit
 from ax_monitor.storage.records import LOG
 from ax_monitor.storage.search import compile_search
 
@@ -89,13 +90,21 @@ def query_logs(connection: apsw.Connection, query: LogQuery) -> LogPage:
 
     Raises:
         SearchSyntaxError: `query.search` is not a valid search.
+        SearchTimeout: the search took longer than `query.timeout_ms`.
         LogQueryError: `query.cursor` is not a cursor.
     """
     plan = _plan(query)
     limit = -1 if query.limit is None else min(query.limit, KEY_MAX - 1)
     if limit == 0 or plan.low > plan.high:
         return LogPage()
-    rows = list(_run(connection, query, plan, limit + 1 if limit > 0 else limit, query.offset))
+    fetched = limit + 1 if limit > 0 else limit
+    try:
+        with time_limit(connection, None if query.search is None else query.timeout_ms):
+            rows = list(_run(connection, query, plan, fetched, query.offset))
+    except apsw.InterruptError:
+        assert query.search is not None
+        assert query.timeout_ms is not None
+        raise SearchTimeout(query.search, query.timeout_ms) from None
     more = limit > 0 and len(rows) > limit
     entries = [_entry(row) for row in (rows[:limit] if more else rows)]
     return LogPage(entries, cursor_after(entries[-1]) if more else None)

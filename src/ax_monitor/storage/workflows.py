@@ -70,8 +70,7 @@ def find_executions(
         allowed = ", ".join(f"'{WorkflowStatus(status).value}'" for status in statuses)
         conditions += f" AND status IN ({allowed})"
     rows = connection.execute(
-        # Of one millisecond, in the order in which they were stored.
-        f"{_EXECUTION}{conditions} ORDER BY started_at DESC, rowid DESC LIMIT :limit",
+        f"{_EXECUTION}{conditions} ORDER BY started_at DESC, id DESC LIMIT :limit",
         values,
     )
     return [_execution(row) for row in rows]

@@ -1,0 +1,1 @@
+# SQL functions only: see `DEADLINE_EXTENSION` in the package.
