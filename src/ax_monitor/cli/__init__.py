@@ -3,11 +3,7 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-<<<<<<< HEAD
-| `logs`, `traces`, `metrics`, `import_`, `doctor`, `demo` | one command each |
-=======
-| `logs`, `traces`, `metrics`, `import_`, `export`, `sql`, `doctor` | one command each |
->>>>>>> export
+| `logs`, `traces`, `metrics`, `import_`, `export`, `sql`, `doctor`, `demo` | one command each |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
