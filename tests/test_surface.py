@@ -110,6 +110,17 @@ def test_everything_promised_is_exported() -> None:
     assert ax_monitor.__version__
 
 
+def test_importing_the_package_imports_none_of_its_parts() -> None:
+    """Each name is fetched when it is first asked for, and every one of them is listed."""
+    code = "import json, sys, ax_monitor; print(json.dumps([*sys.modules])); dir(ax_monitor)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours = [name for name in json.loads(done.stdout) if name.startswith("ax_monitor")]
+    assert ours == ["ax_monitor", "ax_monitor._version"]
+    assert set(dir(ax_monitor)) >= set(ax_monitor.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        ax_monitor.nothing  # noqa: B018
+
+
 @pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
 def test_everything_public_is_documented(module: ModuleType) -> None:
     """Every module, public class, function, method and property of ours says what it is."""

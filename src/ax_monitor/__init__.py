@@ -3,100 +3,218 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from ax_monitor._native import RecordContext
 from ax_monitor._version import __version__ as __version__
-from ax_monitor.config import StoreOptions
-from ax_monitor.context import carry_context, current_context, use_context
-from ax_monitor.errors import (
-    AlertRuleError,
-    LogQueryError,
-    MonitorError,
-    QueryError,
-    RulesFileError,
-    SchemaVersionError,
-    SearchSyntaxError,
-    SearchTimeout,
-    StorageError,
-    TraceQueryError,
-)
-from ax_monitor.model import (
-    Aggregation,
-    Alert,
-    AlertCondition,
-    AlertRule,
-    AlertSeverity,
-    AlertStatus,
-    AlertTransition,
-    HealthCheck,
-    HealthStatus,
-    LogEntry,
-    LogLevel,
-    LogPage,
-    LogQuery,
-    MetricAggregation,
-    MetricType,
-    NoDataPolicy,
-    Operator,
-    PerformanceMetric,
-    ProbeAnswer,
-    Silence,
-    Span,
-    SpanEvent,
-    SpanKind,
-    SpanNode,
-    SpanStatus,
-    SystemHealth,
-    TimeSeries,
-    TimeSeriesPoint,
-    Trace,
-    TracePage,
-    TraceQuery,
-    TraceStats,
-    TraceStatus,
-    WorkflowExecution,
-    WorkflowStats,
-    WorkflowStatus,
-    WorkflowStepAttempt,
-    WorkflowStepExecution,
-)
-from ax_monitor.monitor import Monitor, open
-from ax_monitor.pipeline.stats import RecorderStats
-from ax_monitor.pipeline.store import Store
-from ax_monitor.propagation import SpanContext
-from ax_monitor.services.logger import StructuredLogger
-from ax_monitor.services.metrics import MetricsCollector
-from ax_monitor.services.tracer import DistributedTracer
-from ax_monitor.storage.search import search_text
 
 if TYPE_CHECKING:
-    from ax_monitor.alerting.backtest import Backtest, Firing
-    from ax_monitor.alerting.rules_file import RulesLoaded
-    from ax_monitor.health.thresholds import HealthThresholds
-    from ax_monitor.services.alerting import AlertingService
-    from ax_monitor.services.health import HealthCheckService
-    from ax_monitor.services.system_metrics import SystemSampler
-    from ax_monitor.services.workflows import WorkflowMonitor
+    from ax_monitor._native import (
+        RecordContext,
+    )
+    from ax_monitor.alerting.backtest import (
+        Backtest,
+        Firing,
+    )
+    from ax_monitor.alerting.rules_file import (
+        RulesLoaded,
+    )
+    from ax_monitor.config import (
+        StoreOptions,
+    )
+    from ax_monitor.context import (
+        carry_context,
+        current_context,
+        use_context,
+    )
+    from ax_monitor.errors import (
+        AlertRuleError,
+        LogQueryError,
+        MonitorError,
+        QueryError,
+        RulesFileError,
+        SchemaVersionError,
+        SearchSyntaxError,
+        SearchTimeout,
+        StorageError,
+        TraceQueryError,
+    )
+    from ax_monitor.health.thresholds import (
+        HealthThresholds,
+    )
+    from ax_monitor.model import (
+        Aggregation,
+        Alert,
+        AlertCondition,
+        AlertRule,
+        AlertSeverity,
+        AlertStatus,
+        AlertTransition,
+        HealthCheck,
+        HealthStatus,
+        LogEntry,
+        LogLevel,
+        LogPage,
+        LogQuery,
+        MetricAggregation,
+        MetricType,
+        NoDataPolicy,
+        Operator,
+        PerformanceMetric,
+        ProbeAnswer,
+        Silence,
+        Span,
+        SpanEvent,
+        SpanKind,
+        SpanNode,
+        SpanStatus,
+        SystemHealth,
+        TimeSeries,
+        TimeSeriesPoint,
+        Trace,
+        TracePage,
+        TraceQuery,
+        TraceStats,
+        TraceStatus,
+        WorkflowExecution,
+        WorkflowStats,
+        WorkflowStatus,
+        WorkflowStepAttempt,
+        WorkflowStepExecution,
+    )
+    from ax_monitor.monitor import (
+        Monitor,
+        open,
+    )
+    from ax_monitor.pipeline.stats import (
+        RecorderStats,
+    )
+    from ax_monitor.pipeline.store import (
+        Store,
+    )
+    from ax_monitor.propagation import (
+        SpanContext,
+    )
+    from ax_monitor.services.alerting import (
+        AlertingService,
+    )
+    from ax_monitor.services.health import (
+        HealthCheckService,
+    )
+    from ax_monitor.services.logger import (
+        StructuredLogger,
+    )
+    from ax_monitor.services.metrics import (
+        MetricsCollector,
+    )
+    from ax_monitor.services.system_metrics import (
+        SystemSampler,
+    )
+    from ax_monitor.services.tracer import (
+        DistributedTracer,
+    )
+    from ax_monitor.services.workflows import (
+        WorkflowMonitor,
+    )
+    from ax_monitor.storage.search import (
+        search_text,
+    )
 
-# Half of the package, which a process that only records never needs: imported when first asked for.
-_LATER = {
-    "AlertingService": "ax_monitor.services.alerting",
-    "Backtest": "ax_monitor.alerting.backtest",
-    "Firing": "ax_monitor.alerting.backtest",
-    "HealthCheckService": "ax_monitor.services.health",
-    "HealthThresholds": "ax_monitor.health.thresholds",
-    "RulesLoaded": "ax_monitor.alerting.rules_file",
-    "SystemSampler": "ax_monitor.services.system_metrics",
-    "WorkflowMonitor": "ax_monitor.services.workflows",
+# Where the names are. Each is imported when it is first asked for: a program that imports the
+# package, and a command that needs little of it, does not wait for the rest.
+_HOMES = {
+    "ax_monitor._native": ("RecordContext",),
+    "ax_monitor.alerting.backtest": (
+        "Backtest",
+        "Firing",
+    ),
+    "ax_monitor.alerting.rules_file": ("RulesLoaded",),
+    "ax_monitor.config": ("StoreOptions",),
+    "ax_monitor.context": (
+        "carry_context",
+        "current_context",
+        "use_context",
+    ),
+    "ax_monitor.errors": (
+        "AlertRuleError",
+        "LogQueryError",
+        "MonitorError",
+        "QueryError",
+        "RulesFileError",
+        "SchemaVersionError",
+        "SearchSyntaxError",
+        "SearchTimeout",
+        "StorageError",
+        "TraceQueryError",
+    ),
+    "ax_monitor.health.thresholds": ("HealthThresholds",),
+    "ax_monitor.model": (
+        "Aggregation",
+        "Alert",
+        "AlertCondition",
+        "AlertRule",
+        "AlertSeverity",
+        "AlertStatus",
+        "AlertTransition",
+        "HealthCheck",
+        "HealthStatus",
+        "LogEntry",
+        "LogLevel",
+        "LogPage",
+        "LogQuery",
+        "MetricAggregation",
+        "MetricType",
+        "NoDataPolicy",
+        "Operator",
+        "PerformanceMetric",
+        "ProbeAnswer",
+        "Silence",
+        "Span",
+        "SpanEvent",
+        "SpanKind",
+        "SpanNode",
+        "SpanStatus",
+        "SystemHealth",
+        "TimeSeries",
+        "TimeSeriesPoint",
+        "Trace",
+        "TracePage",
+        "TraceQuery",
+        "TraceStats",
+        "TraceStatus",
+        "WorkflowExecution",
+        "WorkflowStats",
+        "WorkflowStatus",
+        "WorkflowStepAttempt",
+        "WorkflowStepExecution",
+    ),
+    "ax_monitor.monitor": (
+        "Monitor",
+        "open",
+    ),
+    "ax_monitor.pipeline.stats": ("RecorderStats",),
+    "ax_monitor.pipeline.store": ("Store",),
+    "ax_monitor.propagation": ("SpanContext",),
+    "ax_monitor.services.alerting": ("AlertingService",),
+    "ax_monitor.services.health": ("HealthCheckService",),
+    "ax_monitor.services.logger": ("StructuredLogger",),
+    "ax_monitor.services.metrics": ("MetricsCollector",),
+    "ax_monitor.services.system_metrics": ("SystemSampler",),
+    "ax_monitor.services.tracer": ("DistributedTracer",),
+    "ax_monitor.services.workflows": ("WorkflowMonitor",),
+    "ax_monitor.storage.search": ("search_text",),
 }
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `_LATER`, from then on an ordinary one."""
-    if name not in _LATER:
+    """A name of `_HOMES`, from then on an ordinary one."""
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_LATER[name]), name)
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 __all__ = [

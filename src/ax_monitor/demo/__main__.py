@@ -29,4 +29,5 @@ async def work(database: str, files: list[Path]) -> None:
         group.create_task(engine.run(WORKERS))
 
 
-asyncio.run(work(sys.argv[1], [Path(name) for name in sys.argv[2:]]))
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1], [Path(name) for name in sys.argv[2:]]))
