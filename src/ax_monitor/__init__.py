@@ -71,7 +71,15 @@ if TYPE_CHECKING:
     from ax_monitor.alerting.backtest import Backtest, Firing
     from ax_monitor.alerting.rules_file import RulesLoaded
     from ax_monitor.health.thresholds import HealthThresholds
+    from ax_monitor.model.costs import (
+        Budget,
+        BudgetStatus,
+        CostProjection,
+        CostSummary,
+        DailyCost,
+    )
     from ax_monitor.services.alerting import AlertingService
+    from ax_monitor.services.costs import CostService
     from ax_monitor.services.health import HealthCheckService
     from ax_monitor.services.system_metrics import SystemSampler
     from ax_monitor.services.workflows import WorkflowMonitor
@@ -80,6 +88,12 @@ if TYPE_CHECKING:
 _LATER = {
     "AlertingService": "ax_monitor.services.alerting",
     "Backtest": "ax_monitor.alerting.backtest",
+    "Budget": "ax_monitor.model.costs",
+    "BudgetStatus": "ax_monitor.model.costs",
+    "CostProjection": "ax_monitor.model.costs",
+    "CostService": "ax_monitor.services.costs",
+    "CostSummary": "ax_monitor.model.costs",
+    "DailyCost": "ax_monitor.model.costs",
     "Firing": "ax_monitor.alerting.backtest",
     "HealthCheckService": "ax_monitor.services.health",
     "HealthThresholds": "ax_monitor.health.thresholds",
@@ -109,6 +123,12 @@ __all__ = [
     "AlertTransition",
     "AlertingService",
     "Backtest",
+    "Budget",
+    "BudgetStatus",
+    "CostProjection",
+    "CostService",
+    "CostSummary",
+    "DailyCost",
     "DistributedTracer",
     "Firing",
     "HealthCheck",
