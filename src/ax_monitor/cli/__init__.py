@@ -3,7 +3,7 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-| `logs`, `traces`, `metrics`, `import_`, `doctor` | one command each |
+| `logs`, `traces`, `metrics`, `costs`, `budgets`, `import_`, `doctor` | one command each |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -35,6 +35,8 @@ INTERRUPTED: Final = 130
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
+    "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
+    "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),

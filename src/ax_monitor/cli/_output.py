@@ -114,6 +114,19 @@ class Printer:
                 )
             )
 
+    def headed_table(
+        self, heading: list[str], rows: list[list[Part]], *, right: Iterable[int]
+    ) -> None:
+        """A table under a heading, with these columns flush right."""
+        cells: list[list[tuple[str, str]]] = [[(text, "dim") for text in heading]]
+        cells += [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
+        for column in right:
+            width = max(len(row[column][0]) for row in cells)
+            for row in cells:
+                text, style = row[column]
+                row[column] = (text.rjust(width), style)
+        self.table(cells)
+
     def flush(self) -> None:
         """Out with it."""
         self._stream.flush()
