@@ -7,6 +7,7 @@
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+| `status`, `_overview` | the command `status`: how it looks, and what it asks |
 | `_chart`, `_units` | charts out of characters; values with their units |
 
 Exit codes: 0 all is well, 1 an error (or something found that is wrong), 2 a mistake in the command
@@ -41,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
+    "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
 }
 
