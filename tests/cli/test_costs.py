@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -12,21 +11,12 @@ import apsw
 import pytest
 
 import ax_monitor
-from ax_monitor.cli import monitor_main
-from tests.cli.helpers import Result, assert_one_line_error, run, run_on_terminal
+from tests.cli.helpers import Result, assert_one_line_error, run, run_here, run_on_terminal
 
 pytestmark = pytest.mark.timeout(60)
 
 DAY = 86_400_000
 EVIL = "evil \x1b[31m\u202e"
-
-
-def run_here(*arguments: object) -> Result:
-    """A command without a process of its own."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = monitor_main([*map(str, arguments)])
-    return Result(code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

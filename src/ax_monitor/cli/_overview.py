@@ -15,7 +15,13 @@ from typing import Any, Final, TypeVar
 from ax_monitor.errors import StorageError
 from ax_monitor.health.outcome import worst
 from ax_monitor.health.thresholds import HealthThresholds
-from ax_monitor.model import Aggregation, AlertSeverity, HealthStatus, MetricAggregation
+from ax_monitor.model import (
+    Aggregation,
+    AlertSeverity,
+    HealthCheck,
+    HealthStatus,
+    MetricAggregation,
+)
 from ax_monitor.pipeline.observation import RingFiles, SeenRecorder
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
@@ -29,6 +35,14 @@ MEASURED: Final = ("database", "disk", "memory", "worker_pool", "queue")
 """Components that can be measured from any process on the machine."""
 REGISTERED: Final = ("cache", "providers")
 """Components that only the engine knows."""
+_OF_THIS_PROCESS: Final = (
+    "current",
+    "process_bytes",
+    "process_usage_percent",
+    "read_only",
+    "usable_cpu_count",
+    "writable",
+)
 T = TypeVar("T")
 
 
@@ -62,6 +76,7 @@ class Overview:
         components: They, and those that can't be told from here.
         recorders: Who records into the file, or has left something behind.
         uptime_ms: How long the oldest live recorder has been open; None: no engine is running.
+        written_at: When any recorder last wrote to the file, in ms since the epoch.
         file_bytes: Size of the database.
         wal_bytes: Size of its write-ahead log.
         running: Executions that run.
@@ -84,6 +99,7 @@ class Overview:
     components: Sequence[Component]
     recorders: Sequence[SeenRecorder]
     uptime_ms: int | None
+    written_at: int | None
     file_bytes: int
     wal_bytes: int
     running: int | None
@@ -119,10 +135,12 @@ class Observer:
         self._alerting = AlertingService(store)
         self._thresholds = HealthThresholds()
         self._problems: dict[str, str] = {}
+        self._written_at: int | None = None
 
     def look(self) -> Overview:
         """Everything, now."""
         self._problems = {}
+        self._written_at = None
         now_ms = self._store.clock.time_ms()
         recorders = self._ask("recorders", self._recorders)
         components = [
@@ -139,7 +157,8 @@ class Observer:
         completed = self._figures("workflow.execution.count", now_ms, status="completed")
         latency = self._figures("workflow.execution.duration", now_ms)
         errors = self._ask("log errors", lambda: self._errors(now_ms))
-        executions = None if ended is None else round(ended.sum)
+        executions = 0 if ended is None else round(ended.sum)
+        well = 0 if completed is None else round(completed.sum)
         return Overview(
             database=self._store.path,
             timestamp=now_ms,
@@ -149,14 +168,13 @@ class Observer:
             components=components,
             recorders=recorders or [],
             uptime_ms=max(0, now_ms - min(live)) if live else None,
+            written_at=self._written_at,
             file_bytes=_size(self._store.path),
             wal_bytes=_size(f"{self._store.path}-wal"),
             running=None if stats is None else stats.running,
-            executions=executions if executions is not None else 0,
-            completed=0 if completed is None else round(completed.sum),
-            success_rate=None
-            if not executions
-            else 100.0 * (0 if completed is None else round(completed.sum)) / executions,
+            executions=None if "metrics" in self._problems else executions,
+            completed=None if "metrics" in self._problems else well,
+            success_rate=100.0 * well / executions if executions else None,
             all_executions=None if stats is None else stats.total,
             latency_p95_ms=None if latency is None else latency.p95,
             latency_exact=latency is None or latency.exact,
@@ -178,21 +196,14 @@ class Observer:
 
     def _measured(self) -> list[Component]:
         found = {each.component: each for each in self._health.sync.get_system_health().components}
-        return [
-            Component(
-                name,
-                found[name].status.value,
-                found[name].message or "",
-                found[name].metadata,
-                found[name].response_time,
-            )
-            for name in MEASURED
-        ]
+        return [_component(found[name]) for name in MEASURED]
 
     def _recorders(self) -> list[SeenRecorder]:
         before = self._store.peek(stored.recorders)
         rings = RingFiles(self._store.path, self._ring_dir, before)
-        return rings.compared(self._store.peek(stored.recorders))
+        after = self._store.peek(stored.recorders)
+        self._written_at = max((row.updated_at for row in after.values()), default=None)
+        return rings.compared(after)
 
     def _recording(self, recorders: Sequence[SeenRecorder] | None, now_ms: int) -> Component:
         """Does an engine run, and does it write what it records?"""
@@ -262,6 +273,26 @@ class Observer:
             severity.value: self._alerting.get_active_alert_count(severity)
             for severity in AlertSeverity
         }
+
+
+def _component(check: HealthCheck) -> Component:
+    """A check that was made here, without what it says of this process instead of the engine."""
+    metadata = {
+        name: value
+        for name, value in (check.metadata or {}).items()
+        if name not in _OF_THIS_PROCESS
+    }
+    message = check.message or ""
+    if check.status is HealthStatus.HEALTHY and check.component == "database":
+        message = (
+            f"a query takes {metadata['query_ms']:.1f} ms, {metadata['journal_mode']} mode; "
+            "whether it can be written is not tried from here"
+        )
+    elif check.component == "worker_pool" and "usage_percent" in metadata:
+        message = f"{metadata['usage_percent']:.0f} % of the CPUs is used"
+    return Component(
+        check.component, check.status.value, message, metadata or None, check.response_time
+    )
 
 
 def _lag(recorder: SeenRecorder, now_ms: int) -> int:

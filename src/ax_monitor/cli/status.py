@@ -191,9 +191,9 @@ class Layout:
 
     def _uptime(self, found: Overview) -> list[Part]:
         if found.uptime_ms is None:
-            last = max((each.written_at or 0 for each in found.recorders), default=0)
-            since = f", the last one wrote at {self._time(last)}" if last else ""
-            return [("no engine is running", "yellow"), since]
+            last = found.written_at
+            wrote = "" if last is None else f", the last one wrote at {self._time(last)}"
+            return [("no engine is running", "yellow"), wrote]
         live = sum(each.is_live is True for each in found.recorders)
         more = f" ({live} recorders)" if live > 1 else ""
         return [format_uptime(found.uptime_ms), more]
@@ -225,7 +225,14 @@ class Layout:
 
 
 def _executions(found: Overview) -> str:
-    running = "can't tell how many run" if found.running is None else f"{found.running:,} running"
+    if found.running is None:
+        running = "can't tell how many run"
+    elif found.running and found.uptime_ms is None:
+        running = f"{found.running:,} not finished when the engine ended"
+    else:
+        running = f"{found.running:,} running"
+    if found.executions is None:
+        return running
     if not found.executions:
         return f"{running}, none ended in the last hour"
     return (
@@ -252,10 +259,11 @@ def _errors(found: Overview) -> str:
 
 
 def sparkline(counts: Sequence[int]) -> str:
-    """A bar for each number, up to the largest; nothing for 0.
+    """A bar for each number, up to the largest; 0 is the lowest, and nothing else is.
 
     >>> sparkline([0, 1, 4, 8])
-    ' ▁▄█'
+    '▁▂▅█'
     """
     largest = max(counts, default=0)
-    return "".join(_BARS[(count * 8 - 1) // largest] if count else " " for count in counts)
+    tops = len(_BARS) - 1
+    return "".join(_BARS[-(-count * tops // largest) if count else 0] for count in counts)
