@@ -79,6 +79,13 @@ if TYPE_CHECKING:
         WorkflowStepAttempt,
         WorkflowStepExecution,
     )
+    from ax_monitor.model.costs import (
+        Budget,
+        BudgetStatus,
+        CostProjection,
+        CostSummary,
+        DailyCost,
+    )
     from ax_monitor.monitor import (
         Monitor,
         open,
@@ -94,6 +101,9 @@ if TYPE_CHECKING:
     )
     from ax_monitor.services.alerting import (
         AlertingService,
+    )
+    from ax_monitor.services.costs import (
+        CostService,
     )
     from ax_monitor.services.health import (
         HealthCheckService,
@@ -185,6 +195,13 @@ _HOMES = {
         "WorkflowStepAttempt",
         "WorkflowStepExecution",
     ),
+    "ax_monitor.model.costs": (
+        "Budget",
+        "BudgetStatus",
+        "CostProjection",
+        "CostSummary",
+        "DailyCost",
+    ),
     "ax_monitor.monitor": (
         "Monitor",
         "open",
@@ -193,6 +210,7 @@ _HOMES = {
     "ax_monitor.pipeline.store": ("Store",),
     "ax_monitor.propagation": ("SpanContext",),
     "ax_monitor.services.alerting": ("AlertingService",),
+    "ax_monitor.services.costs": ("CostService",),
     "ax_monitor.services.health": ("HealthCheckService",),
     "ax_monitor.services.logger": ("StructuredLogger",),
     "ax_monitor.services.metrics": ("MetricsCollector",),
@@ -228,6 +246,12 @@ __all__ = [
     "AlertTransition",
     "AlertingService",
     "Backtest",
+    "Budget",
+    "BudgetStatus",
+    "CostProjection",
+    "CostService",
+    "CostSummary",
+    "DailyCost",
     "DistributedTracer",
     "Firing",
     "HealthCheck",

@@ -14,6 +14,7 @@ from ax_monitor.services.tracer import DistributedTracer
 
 if TYPE_CHECKING:
     from ax_monitor.services.alerting import AlertingService
+    from ax_monitor.services.costs import CostService
     from ax_monitor.services.health import HealthCheckService
     from ax_monitor.services.system_metrics import SystemSampler
     from ax_monitor.services.workflows import WorkflowMonitor
@@ -63,6 +64,13 @@ class Monitor:
         from ax_monitor.services.alerting import AlertingService  # noqa: PLC0415 (see _LATER)
 
         return AlertingService(self.store)
+
+    @cached_property
+    def costs(self) -> CostService:
+        """What steps have cost, projections, budgets. Made, and imported, when first used."""
+        from ax_monitor.services.costs import CostService  # noqa: PLC0415 (see _LATER)
+
+        return CostService(self.store)
 
     @cached_property
     def health(self) -> HealthCheckService:

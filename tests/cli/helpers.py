@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ax_monitor
+from ax_monitor.cli import monitor_main
 
 T = TypeVar("T")
 TIMEOUT_S = 30
@@ -93,6 +95,14 @@ def run(*arguments: object, stdin: Any = None, cwd: Path | None = None, **env: s
         check=False,
     )
     return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def run_here(*arguments: object) -> Result:
+    """Run a command in this process: to start another one takes longer than most commands."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = monitor_main([*map(str, arguments)])
+    return Result(code, out.getvalue(), err.getvalue())
 
 
 @contextlib.contextmanager

@@ -44,11 +44,14 @@ def test_the_list_of_commands_says_what_the_commands_say() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *sorted(set(COMMANDS) - {"traces", "alerts"}),
+        *sorted(set(COMMANDS) - {"traces", "alerts", "budgets"}),
         "traces list",
         "traces show",
         "alerts list",
         "alerts rules",
+        "budgets set",
+        "budgets list",
+        "budgets delete",
     ],
 )
 def test_every_command_has_help(name: str) -> None:

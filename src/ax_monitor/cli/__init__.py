@@ -3,10 +3,12 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-| `logs`, `traces`, `metrics`, `import_`, `export`, `sql`, `doctor`, `demo` | one command each |
+| `status`, `logs`, `traces`, `metrics`, `costs`, `budgets` | one command each |
+| `import_`, `export`, `sql`, `doctor`, `demo` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+| `status`, `_overview` | the command `status`: how it looks, and what it asks |
 | `_chart`, `_units` | charts out of characters; values with their units |
 
 Exit codes: 0 all is well, 1 an error (or something found that is wrong), 2 a mistake in the command
@@ -36,12 +38,15 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
+    "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
+    "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "export": ("export", "Write logs, traces, metrics, alerts or workflows out."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
     "sql": ("sql", "Ask in SQL: one query that only reads."),
+    "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
 }
 

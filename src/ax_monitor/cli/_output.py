@@ -11,8 +11,9 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -99,24 +100,85 @@ class Printer:
 
     def table(self, rows: Iterable[Iterable[Part]]) -> None:
         """Rows as columns of equal width; the last column may be of any length."""
-        cells = [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
-        widths = [max(map(len, column)) for column in _columns(cells)]
-        for row in cells:
-            self.line(
-                *(
-                    (
-                        visible(text)
-                        if index == len(row) - 1
-                        else visible(text).ljust(width) + "  ",
-                        style,
-                    )
-                    for index, ((text, style), width) in enumerate(zip(row, widths, strict=False))
-                )
-            )
+        for line in table_lines(rows):
+            self.line(*line)
+
+    def headed_table(
+        self, heading: list[str], rows: list[list[Part]], *, right: Iterable[int]
+    ) -> None:
+        """A table under a heading, with these columns flush right."""
+        cells: list[list[tuple[str, str]]] = [[(text, "dim") for text in heading]]
+        cells += [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
+        for column in right:
+            width = max(len(row[column][0]) for row in cells)
+            for row in cells:
+                text, style = row[column]
+                row[column] = (text.rjust(width), style)
+        self.table(cells)
 
     def flush(self) -> None:
         """Out with it."""
         self._stream.flush()
+
+    @contextlib.contextmanager
+    def repainting(self) -> Iterator[Callable[[Sequence[Sequence[Part]]], None]]:
+        """A function that shows lines in place of those that it showed before.
+
+        A terminal is as it was when the block ends, however it ends. Where nothing can be painted
+        over, the lines stand below each other, with an empty one between.
+        """
+        if self._console is None:
+            yield self._append_block
+            return
+        from rich.live import Live  # noqa: PLC0415 (only a terminal needs it)
+        from rich.text import Text  # noqa: PLC0415
+
+        def show(lines: Sequence[Sequence[Part]]) -> None:
+            text = Text("\n", no_wrap=True, overflow="crop").join(
+                Text.assemble(
+                    *(
+                        (visible(part), "")
+                        if isinstance(part, str)
+                        else (visible(part[0]), part[1])
+                        for part in line
+                    )
+                )
+                for line in lines
+            )
+            live.update(text, refresh=True)
+
+        previous = signal.signal(signal.SIGTERM, _end)
+        try:
+            with Live(console=self._console, screen=True, auto_refresh=False) as live:
+                try:
+                    yield show
+                except KeyboardInterrupt:
+                    # Ending already: a second Ctrl-C would leave the screen as it is.
+                    signal.signal(signal.SIGINT, signal.SIG_IGN)
+                    raise
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    def _append_block(self, lines: Sequence[Sequence[Part]]) -> None:
+        for line in lines:
+            self.line(*line)
+        self.line()
+        self.flush()
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def table_lines(rows: Iterable[Iterable[Part]]) -> Iterator[list[Part]]:
+    """Rows as lines of columns of equal width; the last column may be of any length."""
+    cells = [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
+    widths = [max(map(len, column)) for column in _columns(cells)]
+    for row in cells:
+        yield [
+            (visible(text) if index == len(row) - 1 else visible(text).ljust(width) + "  ", style)
+            for index, ((text, style), width) in enumerate(zip(row, widths, strict=False))
+        ]
 
 
 def _columns(cells: list[list[tuple[str, str]]]) -> Iterator[list[str]]:

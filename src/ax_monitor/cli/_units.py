@@ -13,6 +13,7 @@ from ax_monitor.cli._output import visible
 
 UNIT_CHARACTERS: Final = 12  # of a unit that is not known
 _LARGE: Final = 1e15  # from here on numbers have an exponent
+_CENTS_FROM: Final = 0.1  # of less, cents say too little
 
 
 class Scale(NamedTuple):
@@ -84,3 +85,19 @@ def format_number(number: float) -> str:
     if abs(number) >= 10:
         return f"{number:,.1f}"
     return f"{number:.2f}" if abs(number) >= 1 else f"{number:.3g}"
+
+
+def format_usd(amount: float) -> str:
+    """An amount of US dollars: to the cent, small ones to three digits.
+
+    >>> format_usd(1234.5), format_usd(0.00412), format_usd(-3), format_usd(0)
+    ('$1,234.50', '$0.00412', '-$3.00', '$0.00')
+    """
+    size = abs(amount)
+    if size >= _LARGE or not math.isfinite(size):
+        text = f"{size:.3g}"
+    elif size >= _CENTS_FROM or not size:
+        text = f"{size:,.2f}"
+    else:
+        text = f"{size:.3g}"
+    return f"{'-' if amount < 0 else ''}${text}"

@@ -27,7 +27,7 @@ from ax_monitor.cli._options import (
     parse_moment,
 )
 from ax_monitor.cli._output import Part, Printer, counted, format_time, note
-from ax_monitor.cli.metrics import SHORT_NAMES
+from ax_monitor.cli.metrics import ERROR_RATE, ERROR_RATE_OF, SHORT_NAMES
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.errors import AlertRuleError
 from ax_monitor.model import AlertCondition, AlertRule, AlertSeverity, NoDataPolicy
@@ -175,6 +175,11 @@ def create(
     **fields: Any,
 ) -> None:
     """Add a rule called NAME. The database is made if there is none."""
+    if metric_type == ERROR_RATE:
+        raise click.UsageError(
+            f"{ERROR_RATE} is computed from another metric: watch {ERROR_RATE_OF} "
+            "with --match status=failed"
+        )
     printer = Printer()
     short = SHORT_NAMES.get(metric_type)
     with open_for_changes(db, create=True) as service:

@@ -48,7 +48,6 @@ SHORT_NAMES: Final = {
     "cost": ShortName("workflow.step.cost", Aggregation.SUM),
     "cpu": ShortName("cpu.usage", Aggregation.AVG),
     "disk": ShortName("disk.usage", Aggregation.AVG),
-    "error_rate": ShortName("workflow.execution.error_rate", Aggregation.AVG),
     "hit_rate": ShortName("cache.hit_rate", Aggregation.AVG),
     "latency": ShortName("workflow.execution.duration", Aggregation.P95),
     "memory": ShortName("memory.usage", Aggregation.AVG),
@@ -56,6 +55,10 @@ SHORT_NAMES: Final = {
     "throughput": ShortName("workflow.execution.count", Aggregation.RATE),
     "wait": ShortName("workflow.queue.wait_time", Aggregation.P95),
 }
+
+ERROR_RATE: Final = "error_rate"
+ERROR_RATE_OF: Final = "workflow.execution.count"
+_FAILED: Final = {"status": "failed"}
 
 # Of a bucket that is not over yet, these are too small.
 _GROWING: Final = (Aggregation.COUNT, Aggregation.SUM, Aggregation.RATE)
@@ -114,6 +117,8 @@ def _explain_short_names() -> str:
         f"  {name:{width}}  {short.metric_type} (in charts: {short.aggregation})"
         for name, short in SHORT_NAMES.items()
     ]
+    lines.append(f"  {ERROR_RATE:{width}}  failed ones in {ERROR_RATE_OF}, in percent")
+    lines.sort()
     return "\n".join(["\b", "Short names:", *lines])
 
 
@@ -182,15 +187,22 @@ def command(
         if name is None:
             _list(store, printer, start_ms, now_ms, tenant_id, form, utc=utc)
             return
-        metric_type, usual = _resolve(store, name)
+        if name == ERROR_RATE and not store.find_series(name):
+            if aggregation is not None:
+                raise click.UsageError(f"{ERROR_RATE} takes no --aggregation")
+            metric_type, usual = ERROR_RATE_OF, None
+        else:
+            metric_type, usual = _resolve(store, name)
         selection = _select(store, metric_type, start_ms, now_ms, tenant_id, label)
         if form == "chart":
             _chart(store, printer, selection, aggregation or usual, utc=utc)
+        elif usual is None:
+            _error_rates(store, printer, selection, form, utc=utc)
         else:
             _figures(store, printer, selection, form, utc=utc)
 
 
-def _resolve(store: Store, name: str) -> tuple[str, Aggregation]:
+def _resolve(store: Store, name: str) -> tuple[str, Aggregation | None]:
     """The metric of this name, and what a chart of it shows."""
     if store.find_series(name):
         return name, Aggregation.AVG
@@ -268,7 +280,7 @@ def _list(
             rows.append(_list_row(found, utc=utc))
     if rows:
         heading = ["METRIC", "UNIT", "SERIES", "SAMPLES", "LAST MINUTE"]
-        _table(printer, heading, rows, right=(2, 3))
+        printer.headed_table(heading, rows, right=(2, 3))
     elif printer.is_terminal and not counts:
         note("no metrics")
 
@@ -335,7 +347,7 @@ def _figures(
         for cell, row in zip(cells, rows, strict=True):
             cell.insert(0, (row.name, "cyan"))
     first = 0 if selection.label is None else 1
-    _table(printer, heading, cells, right=range(first, len(heading)))
+    printer.headed_table(heading, cells, right=range(first, len(heading)))
 
 
 def _aggregations(store: Store, selection: Selection) -> Iterator[Figures]:
@@ -379,26 +391,89 @@ def _say_nothing_found(printer: Printer, selection: Selection) -> None:
         note(f"no samples of {selection.metric_type} in that time")
 
 
-def _table(
-    printer: Printer, heading: list[str], rows: list[list[Part]], *, right: range | tuple[int, ...]
+# -- error rates ----------------------------------------------------------------------------------
+
+
+def _error_rates(
+    store: Store, printer: Printer, selection: Selection, form: Format, *, utc: bool
 ) -> None:
-    """A table under a heading, with these columns flush right."""
-    cells: list[list[tuple[str, str]]] = [[(text, "dim") for text in heading]]
-    cells += [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
-    for column in right:
-        width = max(len(row[column][0]) for row in cells)
-        for row in cells:
-            text, style = row[column]
-            row[column] = (text.rjust(width), style)
-    printer.table(cells)
+    """How many executions ended, how many of them failed, and the share of these."""
+    rows = [
+        (row.name, row.labels, round(row.values.sum), _failed(store, selection, row.labels))
+        for row in _aggregations(store, selection)
+    ]
+    if form == "json":
+        for _, labels, count, failed in rows:
+            printer.json(
+                {
+                    "metric_type": ERROR_RATE,
+                    "unit": "percent",
+                    "labels": labels,
+                    "start_time": selection.start_ms,
+                    "end_time": selection.end_ms,
+                    "count": count,
+                    "failed": failed,
+                    "error_rate": 100 * failed / count if count else None,
+                }
+            )
+        return
+    if not rows:
+        _say_nothing_found(printer, selection)
+        return
+    printer.line(*_heading(selection, "  error rate", utc=utc))
+    cells: list[list[Part]] = [
+        [
+            (name, "cyan"),
+            f"{count:,}",
+            f"{failed:,}",
+            format_value(100 * failed / count, "percent") if count else "-",
+        ]
+        for name, _, count, failed in rows
+    ]
+    heading = [selection.label or "", "EXECUTIONS", "FAILED", "ERROR RATE"]
+    if selection.label is None:
+        heading, cells = heading[1:], [row[1:] for row in cells]
+    printer.headed_table(heading, cells, right=range(len(heading) - 3, len(heading)))
+
+
+def _failed(store: Store, selection: Selection, labels: dict[str, str]) -> int:
+    if labels.get("status", "failed") != "failed":
+        return 0  # of a row that is one other status
+    found = store.metric_aggregation(
+        selection.metric_type,
+        selection.start_ms,
+        selection.end_ms,
+        tenant_id=selection.tenant_id,
+        labels={**labels, **_FAILED},
+    )
+    return 0 if found is None else round(found.sum)
+
+
+def _error_points(
+    store: Store, selection: Selection, labels: dict[str, str], interval_ms: int
+) -> list[tuple[float, float]]:
+    """The middle of each bucket in which executions ended, and how many percent of them failed."""
+    counts = _points(store, selection, labels, Aggregation.SUM, interval_ms)
+    failed: dict[float, float] = {}
+    if labels.get("status", "failed") == "failed":
+        failed = dict(
+            _points(store, selection, {**labels, **_FAILED}, Aggregation.SUM, interval_ms)
+        )
+    return [(time, 100 * failed.get(time, 0.0) / count) for time, count in counts if count]
 
 
 # -- charts ---------------------------------------------------------------------------------------
 
 
 def _chart(
-    store: Store, printer: Printer, selection: Selection, aggregation: Aggregation, *, utc: bool
+    store: Store,
+    printer: Printer,
+    selection: Selection,
+    aggregation: Aggregation | None,
+    *,
+    utc: bool,
 ) -> None:
+    """The metric over time; without an aggregation, its share of failures."""
     width, height = PIPE_WIDTH, CHART_HEIGHT
     if printer.is_terminal:
         size = shutil.get_terminal_size()
@@ -418,7 +493,7 @@ def _chart(
     if not lines:
         _say_nothing_found(printer, selection)
         return
-    shown = f"  {aggregation} per {format_value(interval_ms, 'ms')}"
+    shown = f"  {aggregation or 'error rate'} per {format_value(interval_ms, 'ms')}"
     printer.line(*cut(_heading(selection, shown, utc=utc), width))
     for line in draw(
         lines,
@@ -438,10 +513,12 @@ def _points(
     store: Store,
     selection: Selection,
     labels: dict[str, str],
-    aggregation: Aggregation,
+    aggregation: Aggregation | None,
     interval_ms: int,
 ) -> list[tuple[float, float]]:
     """The middle of each bucket, and its value."""
+    if aggregation is None:
+        return _error_points(store, selection, labels, interval_ms)
     buckets = store.metric_time_series(
         selection.metric_type,
         selection.start_ms // interval_ms * interval_ms,  # the first bucket is whole
@@ -457,7 +534,9 @@ def _points(
     return [(bucket.timestamp + interval_ms / 2, bucket.value) for bucket in buckets]
 
 
-def _unit_of(aggregation: Aggregation, unit: str | None) -> str | None:
+def _unit_of(aggregation: Aggregation | None, unit: str | None) -> str | None:
+    if aggregation is None:
+        return "percent"
     if aggregation is Aggregation.COUNT:
         return "count"
     if aggregation is Aggregation.RATE:

@@ -1,4 +1,4 @@
-"""What the health checks ask of the database. Each is a matter of microseconds."""
+"""What health checks and `ax monitor status` ask of the database; a matter of microseconds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 import apsw
 
+from ax_monitor._native import TIME_KEY_SHIFT
 from ax_monitor.storage.connection import check_location, storage_errors
+from ax_monitor.storage.logs import ERROR_SEVERITY, first_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,35 @@ def count_running(connection: apsw.Connection) -> int:
     ).fetchone()
     assert row is not None
     return int(row[0])
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderRow:
+    """How far a ring has been written, and when that was, in ms since the epoch."""
+
+    last_seq: int
+    updated_at: int
+
+
+def recorders(connection: apsw.Connection) -> dict[str, RecorderRow]:
+    """The recorders that have written here, by the ids of their rings in hex."""
+    rows = connection.execute("SELECT ring_id, last_seq, updated_at FROM recorder_rings")
+    return {ring_id.hex(): RecorderRow(last_seq, at) for ring_id, last_seq, at in rows}
+
+
+def count_errors(
+    connection: apsw.Connection, start_ms: int, end_ms: int, interval_ms: int
+) -> dict[int, int]:
+    """How many log entries at error or above there are in each interval, by its beginning.
+
+    Both ends are inclusive, intervals begin at multiples of theirs. Reads the index of errors.
+    """
+    rows = connection.execute(
+        f"SELECT (seq >> {TIME_KEY_SHIFT}) / ?3 * ?3, count(*) FROM log_records "
+        f"WHERE severity >= {ERROR_SEVERITY} AND seq >= ?1 AND seq < ?2 GROUP BY 1",
+        (first_key(start_ms), first_key(end_ms + 1), interval_ms),
+    )
+    return dict(rows)
 
 
 def take_write_lock(path: str, *, vfs: str | None = None, wait_ms: int) -> None:

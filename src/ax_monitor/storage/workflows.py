@@ -19,6 +19,7 @@ from ax_monitor.model import (
     WorkflowStepAttempt,
     WorkflowStepExecution,
 )
+from ax_monitor.storage.costs import keep_costs_of
 from ax_monitor.storage.logs import parse_metadata
 from ax_monitor.storage.workflow_batch import ACTIVE, FAILED_GIVEN
 
@@ -265,19 +266,13 @@ def delete_executions(connection: apsw.Connection, before_ms: int, limit: int) -
             "WHERE started_at IS NULL AND updated_at < ?1 LIMIT ?2",
             (before_ms, limit - len(old)),
         )
-        connection.execute(
-            "DELETE FROM workflow_step_executions WHERE execution_id IS NULL AND completed_at < ?1",
-            (before_ms,),
-        )
+        _delete_steps(connection, "execution_id IS NULL AND completed_at < ?", (before_ms,))
     gone = 0
     left = limit
     for execution_id, begun in old:
-        connection.execute(
-            "DELETE FROM workflow_step_executions WHERE rowid IN (SELECT rowid "
-            "FROM workflow_step_executions WHERE execution_id = ? LIMIT ?)",
-            (execution_id, left),
+        steps = _delete_steps(
+            connection, "execution_id = ? ORDER BY rowid LIMIT ?", (execution_id, left)
         )
-        steps = connection.changes()
         if steps < left:
             connection.execute(
                 "DELETE FROM workflow_executions_monitor WHERE id = ?", (execution_id,)
@@ -287,3 +282,11 @@ def delete_executions(connection: apsw.Connection, before_ms: int, limit: int) -
         if left <= 0:
             return gone, True
     return gone, len(old) == limit
+
+
+def _delete_steps(connection: apsw.Connection, which: str, values: tuple[Any, ...]) -> int:
+    """Delete steps, but keep what they have cost; how many it were."""
+    chosen = f"SELECT rowid FROM workflow_step_executions WHERE {which}"
+    keep_costs_of(connection, chosen, values)
+    connection.execute(f"DELETE FROM workflow_step_executions WHERE rowid IN ({chosen})", values)
+    return int(connection.changes())

@@ -1,0 +1,1 @@
+"""What costs are likely to become, and the periods of budgets; no clock, no database."""
