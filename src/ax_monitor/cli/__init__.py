@@ -37,9 +37,9 @@ INTERRUPTED: Final = 130
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
-    "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
+    "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "export": ("export", "Write logs, traces, metrics, alerts or workflows out."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
