@@ -251,7 +251,7 @@ CREATE TABLE workflow_step_executions (
   cost REAL,
   provider TEXT,
   model TEXT
-, earlier_attempts TEXT, interrupted_at INTEGER, ring INTEGER);
+, earlier_attempts TEXT, late INTEGER, interrupted_at INTEGER, ring INTEGER);
 
 CREATE INDEX workflow_steps_execution ON workflow_step_executions(execution_id);
 

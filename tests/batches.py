@@ -103,9 +103,11 @@ def append_one_of_each(ring: RecordRing) -> None:
     series_of(ring, 7, "cpu", unit="percent", labels={"h": "a"}).record_at(0.25, NOW_MS)
     started = {"workflow_id": "w", "workflow_name": "W", "status": "running", "started_at": NOW_MS}
     append(ring, EXECUTION, execution_id="run", steps_total=3, metadata={"m": 1}, **started)
-    step = {"execution_id": "run", "step_key": "k", "step_name": "K", "retry_count": 0}
+    step = {"execution_id": "run", "step_key": "k", "step_name": "K"}
     append(ring, STEP, step_id="step", status="running", started_at=NOW_MS, **step)
     append(ring, STEP, step_id="step", status="failed", error_message="no", cost=0.5)
+    again = {"retry_count": 1, "earlier_attempts": [{"started_at": NOW_MS, "status": "failed"}]}
+    append(ring, STEP, step_id="step", status="running", started_at=NOW_MS + 1, **again)
     append(ring, STEP, step_id="step", status="completed", tokens_used=7, model="m")
     append(ring, EXECUTION, execution_id="run", status="completed", steps_completed=3)
     append(ring, TRACE, trace_id=TRACE_ID, completed_at=NOW_MS + 9, duration=9.5)

@@ -217,7 +217,7 @@ def test_a_crash_image_is_written_like_the_ring(db: str, tmp_path: Path, writer:
     write(writer, ring)
     other = str(tmp_path / "other.db")
     copy = Writer(other)
-    assert copy.write_bytes(data, offsets, header["ring_id"], ring.salt) == 12
+    assert copy.write_bytes(data, offsets, header["ring_id"], ring.salt) == 13
     copy.close()
     for table in ("logs", "spans", "span_events", "traces", "metric_series", "metric_chunks"):
         assert read_rows(other, f"SELECT * FROM {table}") == read_rows(db, f"SELECT * FROM {table}")
@@ -279,11 +279,11 @@ def test_a_failing_statement_leaves_nothing_behind(db: str, writer: Writer, tabl
     with pytest.raises(StorageError, match=f"no such table: (main.)?{table}"):
         writer.write_claim(ring)
     assert {**row_counts(db), table: before[table]} == before
-    assert writer.last_seq(ring.ring_id) == 12
+    assert writer.last_seq(ring.ring_id) == 13
     other.execute(sql)
-    assert writer.write_claim(ring) == 12
+    assert writer.write_claim(ring) == 13
     other.close()
-    assert writer.last_seq(ring.ring_id) == 24
+    assert writer.last_seq(ring.ring_id) == 26
     assert row_counts(db)["log_records"] == 2
     assert (
         row_counts(db)["log_contexts"] == 2

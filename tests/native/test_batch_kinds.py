@@ -8,7 +8,7 @@ import struct
 import apsw
 
 import ax_monitor
-from ax_monitor.storage.records import EXECUTION, LOG, SPAN
+from ax_monitor.storage.records import EXECUTION, LOG, SPAN, STEP
 from ax_monitor.storage.writer import Writer
 from tests.batches import (
     NOW_MS,
@@ -27,7 +27,7 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
     """One batch writes logs, traces, spans with events, samples, executions and steps."""
     ring, _buffer = new_ring(3)
     append_one_of_each(ring)
-    assert write(writer, ring) == 12
+    assert write(writer, ring) == 13
     (log,) = read_rows(db, "SELECT * FROM logs")
     assert (log["message"], log["metadata"], log["stack_trace"]) == (
         "a log line",
@@ -86,13 +86,28 @@ def test_changes_of_an_execution_apply_in_the_order_made(db: str, writer: Writer
     (run,) = read_rows(db, "SELECT * FROM workflow_executions_monitor")
     assert (run["status"], run["steps_total"], run["steps_completed"]) == ("completed", 3, 3)
     assert (run["workflow_name"], run["metadata"], run["started_at"]) == ("W", '{"m":1}', NOW_MS)
+    assert (run["steps_failed"], run["current_step"]) == (0, "k")
     (step,) = read_rows(db, "SELECT * FROM workflow_step_executions")
-    assert (step["status"], step["error_message"], step["cost"]) == ("completed", "no", 0.5)
-    assert (step["tokens_used"], step["model"], step["retry_count"]) == (7, "m", 0)
-    append(ring, EXECUTION, execution_id="run", steps_failed=1, duration=12.5)
+    assert (step["status"], step["error_message"], step["cost"]) == ("completed", None, 0.5)
+    assert (step["tokens_used"], step["model"], step["retry_count"]) == (7, "m", 1)
+    assert json.loads(step["earlier_attempts"]) == [{"started_at": NOW_MS, "status": "failed"}]
+    assert step["started_at"] == NOW_MS + 1
+
+
+def test_what_is_finished_takes_no_further_change(db: str, writer: Writer) -> None:
+    """In the batch in which it was finished, and in the next."""
+    ring, _buffer = new_ring(3)
+    append_one_of_each(ring)
+    append(ring, EXECUTION, execution_id="run", status="failed", error_message="late")
+    append(ring, STEP, step_id="step", status="failed", error_message="late")
     write(writer, ring)
-    (later,) = read_rows(db, "SELECT * FROM workflow_executions_monitor")
-    assert later == {**run, "steps_failed": 1, "duration": 12.5}
+    before = read_rows(db, "SELECT * FROM workflow_executions_monitor, workflow_step_executions")
+    append(ring, EXECUTION, execution_id="run", steps_failed=1, duration=12.5)
+    append(ring, STEP, step_id="step", status="failed", cost=9.0)
+    write(writer, ring)
+    after = read_rows(db, "SELECT * FROM workflow_executions_monitor, workflow_step_executions")
+    assert after == before
+    assert before[0]["error_message"] is None
 
 
 def test_kinds_of_a_later_version_are_passed_over(db: str, writer: Writer) -> None:

@@ -67,6 +67,7 @@ cdef class OpenExecution:
     cdef public object duration         # ms, or None
     cdef public object series           # of its metrics; see pipeline/workflow_metrics.py
     cdef readonly dict failed           # steps that failed here and may be tried again, by id
+    cdef readonly uint64_t end_seq      # number of the record that ended it
 
     def __init__(self, str id not None, *, workflow_id, workflow_name, tenant_id, user_id,
                  str status not None, int64_t started_at, metadata=None, int64_t steps_total=0):
@@ -115,6 +116,7 @@ cdef class OpenStep:
     cdef public object provider
     cdef public object model
     cdef public list earlier                # attempts, as they are stored; None: there are none
+    cdef readonly uint64_t end_seq          # number of the record that ended it
 
     def __init__(self, str id not None, *, OpenExecution execution, execution_id, step_key, step_name,
                  str status not None, int64_t started_at):
@@ -184,8 +186,8 @@ cdef class WorkflowChannel:
     cdef readonly dict open_executions      # by id
     cdef readonly dict open_steps           # by id; failed ones too, while their execution is open
     cdef readonly dict running_executions   # ids of those that run here
-    # Ids of what has ended lately, as its end may not be written yet: a younger and an older lot of
-    # them, and the number of the last record of the latter.
+    # What has ended lately, by id, as its end may not be written yet: a younger and an older lot of
+    # it, and the number of the last record of the latter.
     cdef dict _ended
     cdef dict _ended_before
     cdef uint64_t _ended_before_seq
@@ -254,10 +256,10 @@ cdef class WorkflowChannel:
 
     # -- what has ended, and what is too much ------------------------------------------------------
 
-    cdef int _remember_end(self, str id, int64_t seq) except -1:
+    cdef int _remember_end(self, str id, thing, int64_t seq) except -1:
         if seq == 0:
             return 0                # dropped: it has not ended, as far as the database knows
-        self._ended[id] = None
+        self._ended[id] = thing
         if len(self._ended) >= ENDED_MAX and self._ring.released_seq >= self._ended_before_seq:
             self._ended_before = self._ended
             self._ended_before_seq = seq
@@ -269,12 +271,31 @@ cdef class WorkflowChannel:
         self._check_fork()
         return id in self._ended or id in self._ended_before
 
+    def unwritten_ends(self) -> list:
+        """The executions and steps that ended here and whose end the database may not have yet."""
+        cdef uint64_t written = self._ring.released_seq
+        self._check_fork()
+        return [thing for lot in (self._ended_before, self._ended) for thing in lot.copy().values()
+                if thing.end_seq > written]
+
     cdef int _forget_oldest(self, dict held) except -1:
         for id in list(held)[:max(1, self._settings.max_open // 64)]:
             if held.pop(id, None) is not None:
                 self.running_executions.pop(id, None)
                 self.forgotten += 1
         return 0
+
+    def hold_execution(self, OpenExecution execution not None) -> OpenExecution:
+        """One that the database has is under way here from now on; if it is already, what is held."""
+        if len(self.open_executions) >= self._settings.max_open:
+            self._forget_oldest(self.open_executions)
+        return self.open_executions.setdefault(execution.id, execution)
+
+    def hold_step(self, OpenStep step not None) -> OpenStep:
+        """The same of a step."""
+        if len(self.open_steps) >= self._settings.max_open:
+            self._forget_oldest(self.open_steps)
+        return self.open_steps.setdefault(step.id, step)
 
     # -- executions --------------------------------------------------------------------------------
 
@@ -369,22 +390,28 @@ cdef class WorkflowChannel:
     cdef int _execution_ended(self, OpenExecution execution, int64_t seq) except -1:
         cdef WorkflowSettings settings = self._settings
         # In this order: whoever does not find it among the open ones finds it among the ended.
-        self._remember_end(execution.id, seq)
-        self.forget_execution(execution)
+        execution.end_seq = seq
+        self._remember_end(execution.id, execution, seq)
+        for id, step in execution.failed.items():
+            self._remember_end(id, step, (<OpenStep> step).end_seq)
+        self._forget(execution)
         if settings.measures is not None:
             settings.measures.execution_ended(execution)
         if _EXECUTION_ENDED[execution.status] in settings.heard:
             settings.publish(_EXECUTION_ENDED[execution.status], execution)
         return 0
 
-    cpdef forget_execution(self, OpenExecution execution):
-        """It is finished, here or by another process."""
+    def forget_execution(self, OpenExecution execution not None) -> None:
+        """Another process has finished it."""
+        self._forget(execution)
+
+    cdef int _forget(self, OpenExecution execution) except -1:
         self.open_executions.pop(execution.id, None)
         if execution.failed:
             for id in execution.failed:
                 self.open_steps.pop(id, None)
             execution.failed = {}
-        self._runs_no_more(execution.id)
+        return self._runs_no_more(execution.id)
 
     cdef int _status_changed(self, OpenExecution execution, str before, double now_s, int64_t now_ms) except -1:
         """Between pending, running and paused."""
@@ -428,11 +455,14 @@ cdef class WorkflowChannel:
             step_key: Key of the step in its workflow. The execution is at it now (`current_step`).
             step_name: Its name (default: the key).
         """
-        cdef OpenStep step = self.begin_step(execution_id, step_key, step_name)
+        cdef OpenStep step = self._begin_step(execution_id, step_key, step_name)
         return "" if step is None else step.id
 
-    cpdef OpenStep begin_step(self, execution_id, step_key, step_name):
+    def begin_step(self, execution_id, step_key, step_name) -> OpenStep:
         """The same; None if the execution is finished."""
+        return self._begin_step(execution_id, step_key, step_name)
+
+    cdef OpenStep _begin_step(self, execution_id, step_key, step_name):
         cdef OpenExecution execution = self._execution(execution_id)
         cdef OpenStep step
         if execution is None:
@@ -446,7 +476,7 @@ cdef class WorkflowChannel:
         step.id = new_id()
         step.execution = execution
         step.execution_id = execution_id
-        step.step_key = self._text(step_key)
+        step.step_key = "" if step_key is None else self._text(step_key)
         step.step_name = step.step_key if step_name is None else self._text(step_name)
         step.status = RUNNING
         step.started_at = self._now_ms()
@@ -511,15 +541,20 @@ cdef class WorkflowChannel:
         elif step.status != RUNNING:
             self.ignored += 1
             return False
-        self.set_values(step, tokens_used, cost, input_size, output_size, provider, model)
+        self._set_values(step, tokens_used, cost, input_size, output_size, provider, model)
         if known:
-            return self.end_step(step, status, error_message)
+            return self._end_step(step, status, error_message)
         now_ms = self._now_ms()
         self._append_end(step, status, now_ms, False)
         return False
 
-    cpdef set_values(self, OpenStep step, tokens_used, cost, input_size, output_size, provider, model):
+    def set_values(self, OpenStep step not None, tokens_used, cost, input_size, output_size, provider,
+                   model) -> None:
         """Take over what is known of an attempt; tokens and cost of the step are totals."""
+        self._set_values(step, tokens_used, cost, input_size, output_size, provider, model)
+
+    cdef int _set_values(self, OpenStep step, tokens_used, cost, input_size, output_size, provider,
+                         model) except -1:
         if tokens_used is not None:
             tokens_used = self._whole("tokens_used", tokens_used)
             if tokens_used is not None:
@@ -539,9 +574,13 @@ cdef class WorkflowChannel:
             step.provider = self._text(provider)
         if model is not None:
             step.model = self._text(model)
+        return 0
 
-    cpdef bint end_step(self, OpenStep step, str status, error_message) except -1:
+    def end_step(self, OpenStep step not None, str status not None, error_message) -> bool:
         """End an attempt; False if it had ended already (and is counted)."""
+        return self._end_step(step, status, error_message)
+
+    cdef bint _end_step(self, OpenStep step, str status, error_message) except -1:
         cdef WorkflowSettings settings = self._settings
         cdef OpenExecution execution = step.execution
         cdef int64_t now_ms = self._now_ms()
@@ -558,8 +597,9 @@ cdef class WorkflowChannel:
         step.error_message = error_message
         late = execution is not None and not _is_active(execution.status)
         seq = self._append_end(step, status, now_ms, late)
+        step.end_seq = seq
         if status != FAILED or late:
-            self._remember_end(step.id, seq)
+            self._remember_end(step.id, step, seq)
             self.open_steps.pop(step.id, None)
         if execution is not None and not late:
             if status == COMPLETED:

@@ -127,6 +127,11 @@ class WorkflowStepExecution(Record):
     earlier_attempts: tuple[WorkflowStepAttempt, ...] = ()
     interrupted_at: int | None = None
 
+    @property
+    def first_started_at(self) -> int:
+        """When the first attempt began, in ms since the epoch."""
+        return self.earlier_attempts[0].started_at if self.earlier_attempts else self.started_at
+
 
 @dataclass(frozen=True, slots=True)
 class WorkflowStats(Record):

@@ -269,9 +269,13 @@ class Store:
         """As `flush`, without waiting for listeners: are the records there, or too slow?"""
         return self._pump is None or self._pump.flush(timeout_s)
 
-    def peek(self, query: Callable[[Connection], T]) -> T:
-        """Run a function of `storage` on the file as it is, whatever still waits in the ring."""
-        with self._readers.connection() as connection:
+    def peek(self, query: Callable[[Connection], T], *, wait: bool = True) -> T:
+        """Run a function of `storage` on the file as it is, whatever still waits in the ring.
+
+        Without `wait` (for recording calls) it does not wait for another thread of this process
+        either; a StorageError then.
+        """
+        with self._readers.connection(wait=wait) as connection:
             return query(connection)
 
     def take_write_lock(self, wait_ms: int) -> None:
@@ -442,12 +446,18 @@ class Store:
         return self.read(lambda connection: workflows.get_workflow_stats(connection, tenant_id))
 
     def peek_execution(self, execution_id: str) -> WorkflowExecution | None:
-        """The execution as it stands in the database at this moment, if that can be told."""
-        return self._peek(lambda connection: workflows.get_execution(connection, execution_id))
+        """The execution as the database has it at this moment; None, too, if that can't be told."""
+        with contextlib.suppress(StorageError):
+            return self.peek(
+                lambda connection: workflows.get_execution(connection, execution_id), wait=False
+            )
+        return None
 
     def peek_step(self, step_id: str) -> WorkflowStepExecution | None:
         """The same of a step."""
-        return self._peek(lambda connection: workflows.get_step(connection, step_id))
+        with contextlib.suppress(StorageError):
+            return self.peek(lambda connection: workflows.get_step(connection, step_id), wait=False)
+        return None
 
     def delete_executions(self, before_ms: int) -> int:
         """Delete the executions that ended before a time, with their steps; how many it were."""
@@ -588,14 +598,6 @@ class Store:
         current = self._pump is None or self._pump.flush(BARRIER_S)
         with self._readers.connection() as connection:
             return query(connection), current
-
-    def _peek(self, query: Callable[[Connection], T | None]) -> T | None:
-        """Run a query for a recording call: it neither waits for anything nor raises."""
-        try:
-            with self._readers.connection(wait=False) as connection:
-                return query(connection)
-        except StorageError:
-            return None
 
     def write(self, change: Callable[[Connection], T]) -> T:
         """Run a function of `storage` in one write transaction. It has to be short.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
@@ -332,7 +332,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
             return None
         if found.status not in ACTIVE and found.interrupted_at is None:
             return _FINISHED
-        return self.open_executions.setdefault(execution_id, execution_of(found))
+        return self.hold_execution(execution_of(found))
 
     def _find_step(self, step_id: Any, *, interrupted: str = RUNNING) -> OpenStep | None:
         """The same of a step. `interrupted`: the status of one that was."""
@@ -346,7 +346,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
             step.status = RUNNING
         elif found.interrupted_at is not None:
             step.status = interrupted
-        return self.open_steps.setdefault(step_id, step) if step.status == RUNNING else step
+        return self.hold_step(step) if step.status == RUNNING else step
 
     def _append_odd(self, kind: int, tag: int, fields: tuple[Any, ...]) -> int:
         return self._recorder.append(_KINDS[kind], fields, tag=tag, policy=self._policy)
@@ -372,68 +372,72 @@ class WorkflowMonitor(Service, WorkflowChannel):
 
         While the database can't be written, those of this process come from memory.
         """
-        mine = _of_tenant(self.open_executions, tenant_id)
+        mine = self._mine(tenant_id)
         found, current = self._store.find_executions(ACTIVE, tenant_id=tenant_id)
         if current:
             self._let_go_of_finished(mine, found)
             return found
-        return self._with_mine(found, mine)
+        return self._with_mine(found, mine, ACTIVE)
 
     def get_execution(
         self, execution_id: str, *, tenant_id: str | None = None
     ) -> WorkflowExecution | None:
         """The execution; None if there is none of this id, or it is not this tenant's."""
-        mine = _of_tenant({execution_id: self.open_executions.get(execution_id)}, tenant_id)
+        mine = [execution for execution in self._mine(tenant_id) if execution.id == execution_id]
         try:
             found, current = self._store.get_execution(execution_id, tenant_id=tenant_id)
         except StorageError:
             if not mine:
                 raise
             found, current = None, False
-        if not mine or (found is not None and (current or found.status not in ACTIVE)):
+        if current:
             return found
-        return self._execution_record(mine[0])
+        return next(iter(self._with_mine([] if found is None else [found], mine)), None)
 
     def get_recent_executions(
         self, limit: int | None = 100, tenant_id: str | None = None
     ) -> list[WorkflowExecution]:
         """The executions that began last, newest first; `limit=None` means all."""
-        mine = _of_tenant(self.open_executions, tenant_id)
-        found, current = self._store.find_executions(tenant_id=tenant_id, limit=_checked(limit))
-        return found if current else self._with_mine(found, mine)[:limit]
+        return self._find((), limit, tenant_id)
 
     def get_completed_executions(
         self, limit: int | None = 100, tenant_id: str | None = None
     ) -> list[WorkflowExecution]:
         """Of those that completed, the ones that began last, newest first."""
-        return self._finished(WorkflowStatus.COMPLETED, limit, tenant_id)
+        return self._find((WorkflowStatus.COMPLETED,), limit, tenant_id)
 
     def get_failed_executions(
         self, limit: int | None = 100, tenant_id: str | None = None
     ) -> list[WorkflowExecution]:
         """Of those that failed or were interrupted, the ones that began last, newest first."""
-        return self._finished(WorkflowStatus.FAILED, limit, tenant_id)
+        return self._find((WorkflowStatus.FAILED,), limit, tenant_id)
 
-    def _finished(
-        self, status: WorkflowStatus, limit: int | None, tenant_id: str | None
+    def _find(
+        self, statuses: tuple[WorkflowStatus, ...], limit: int | None, tenant_id: str | None
     ) -> list[WorkflowExecution]:
-        return self._store.find_executions((status,), tenant_id=tenant_id, limit=_checked(limit))[0]
+        limit = _checked(limit)
+        mine = self._mine(tenant_id)
+        found, current = self._store.find_executions(statuses, tenant_id=tenant_id, limit=limit)
+        return found if current else self._with_mine(found, mine, statuses)[:limit]
 
     def get_step_executions(
         self, execution_id: str, *, tenant_id: str | None = None
     ) -> list[WorkflowStepExecution]:
         """The steps of an execution, in the order in which they were first begun."""
-        mine = _of_tenant({execution_id: self.open_executions.get(execution_id)}, tenant_id)
-        steps = [
-            step_record(step, redact=self._workflow_settings.redact)
-            for step in self.open_steps.copy().values()
-            if mine and step.execution_id == execution_id
+        mine = [
+            step
+            for step in (*self.open_steps.copy().values(), *self.unwritten_ends())
+            if isinstance(step, OpenStep)
+            and step.execution_id == execution_id
+            and (tenant_id is None or _tenant_of(step) == tenant_id)
         ]
         found, current = self._store.get_step_executions(execution_id, tenant_id=tenant_id)
         if current:
             return found
-        merged = {step.id: step for step in (*found, *steps)}
-        return sorted(merged.values(), key=_first_begun)
+        merged = {step.id: step for step in found}
+        for step in mine:
+            merged[step.id] = step_record(step, redact=self._workflow_settings.redact)
+        return sorted(merged.values(), key=lambda step: (step.first_started_at, step.id))
 
     def get_workflow_stats(self, tenant_id: str | None = None) -> WorkflowStats:
         """Figures over all executions in the database, or those of a tenant."""
@@ -457,21 +461,31 @@ class WorkflowMonitor(Service, WorkflowChannel):
         """
         return self._store.delete_executions(self._first_moment_kept(retention_days) + 1)
 
+    def _mine(self, tenant_id: str | None) -> list[OpenExecution]:
+        """What this process knows better than a database that is behind."""
+        return [
+            thing
+            for thing in (*self.open_executions.copy().values(), *self.unwritten_ends())
+            if isinstance(thing, OpenExecution)
+            and (tenant_id is None or thing.tenant_id == tenant_id)
+        ]
+
     def _with_mine(
-        self, found: list[WorkflowExecution], mine: list[OpenExecution]
+        self,
+        found: list[WorkflowExecution],
+        mine: list[OpenExecution],
+        statuses: Collection[WorkflowStatus] = (),
     ) -> list[WorkflowExecution]:
-        """What was found, where the database is behind, with what is in memory."""
-        merged = {
-            record.id: record
-            for record in found
-            if record.status not in ACTIVE or not self.has_ended(record.id)
-        }
+        """What was found, where the database is behind, with what is in memory; newest first."""
+        merged = {record.id: record for record in found}
         for execution in mine:
             known = merged.get(execution.id)
-            if execution.active and (known is None or known.status in ACTIVE):
+            if known is None or known.status in ACTIVE:  # else another process has finished it
                 merged[execution.id] = self._execution_record(execution)
         return sorted(
-            merged.values(), key=lambda record: (record.started_at, record.id), reverse=True
+            (record for record in merged.values() if not statuses or record.status in statuses),
+            key=lambda record: (record.started_at, record.id),
+            reverse=True,
         )
 
     def _let_go_of_finished(
@@ -480,7 +494,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
         """Forget what other processes have finished."""
         known = {record.id for record in active}
         missing = [
-            execution.id for execution in mine if execution.id not in known and execution.active
+            execution.id for execution in mine if execution.active and execution.id not in known
         ]
         for execution_id in self._store.finished_executions(missing) if missing else ():
             execution = self.open_executions.get(execution_id)
@@ -713,23 +727,11 @@ def _is_id(name: str, value: object) -> bool:
     return bool(value)
 
 
-def _of_tenant(
-    executions: Mapping[str, OpenExecution | None], tenant_id: str | None
-) -> list[OpenExecution]:
-    return [
-        execution
-        for execution in dict(executions).values()
-        if execution is not None
-        and execution.active
-        and (tenant_id is None or execution.tenant_id == tenant_id)
-    ]
+def _tenant_of(step: OpenStep) -> str | None:
+    return None if step.execution is None else step.execution.tenant_id
 
 
 def _checked(limit: int | None) -> int | None:
     if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool) or limit < 0):
         raise ValueError(f"limit must be an integer of at least 0, or None, got {limit!r}")
     return limit
-
-
-def _first_begun(step: WorkflowStepExecution) -> int:
-    return step.earlier_attempts[0].started_at if step.earlier_attempts else step.started_at

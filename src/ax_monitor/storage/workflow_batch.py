@@ -9,7 +9,7 @@ changes it has it now. A step that failed may begin anew.
 
 The counts of an execution are those of its steps: what the batch's steps counted before is taken
 off, what they count now is added. A step that ended after its execution, as its process knew
-(`LATE`), does not count.
+(`LATE`), does not count (`late`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ _EXECUTIONS: Final = "workflow_executions_monitor"
 _STEPS: Final = "workflow_step_executions"
 
 
-def _unfinished(table: str) -> str:
-    return f"({table}.status IS NULL OR {table}.status IN {ACTIVE} OR {table}.interrupted_at > 0)"
+def unfinished(table: str) -> str:
+    """Whether a row takes changes."""
+    active = f"{table}.status IS NULL OR {table}.status IN {ACTIVE}"
+    return f"({active} OR {table}.interrupted_at IS NOT NULL)"
 
 
-def _count(sign: str, steps: str) -> str:
-    """Add what these steps of the batch count to the counts of their executions, or take it off."""
+def _count(sign: str) -> str:
+    """Add what the steps of the batch count to the counts of their executions, or take it off."""
 
     def sum_of(status: str, given: int) -> str:
         return (
@@ -44,8 +46,9 @@ def _count(sign: str, steps: str) -> str:
         f"{sum_of('failed', FAILED_GIVEN)} FROM (SELECT s.execution_id AS execution_id, "
         "count(*) FILTER (WHERE s.status = 'completed') AS completed, "
         "count(*) FILTER (WHERE s.status = 'failed') AS failed "
-        f"FROM ({steps}) r CROSS JOIN {_STEPS} s ON s.id = r.step_id "
-        "WHERE s.execution_id IS NOT NULL AND s.status IN ('completed', 'failed') "
+        f"FROM (SELECT DISTINCT step_id FROM ring_steps) r CROSS JOIN {_STEPS} s "
+        "ON s.id = r.step_id WHERE s.execution_id IS NOT NULL AND s.late IS NULL "
+        "AND s.status IN ('completed', 'failed') "
         f"GROUP BY s.execution_id) d WHERE {_EXECUTIONS}.id = d.execution_id"
     )
 
@@ -56,7 +59,7 @@ STEP_STATEMENTS: Final[tuple[str, ...]] = (
     f"INSERT INTO {_EXECUTIONS}(id, status, steps_total, steps_completed, steps_failed, "
     "updated_at) SELECT execution_id, NULL, 0, 0, 0, max(timestamp) FROM ring_steps "
     "WHERE execution_id IS NOT NULL GROUP BY execution_id ON CONFLICT(id) DO NOTHING",
-    _count("-", "SELECT DISTINCT step_id FROM ring_steps"),
+    _count("-"),
     # Starts; only they have a name.
     f"INSERT INTO {_STEPS}(id, execution_id, step_key, step_name, status, started_at, retry_count, "
     "ring) "
@@ -69,9 +72,10 @@ STEP_STATEMENTS: Final[tuple[str, ...]] = (
     # Changes: an end, or a new attempt.
     f"INSERT INTO {_STEPS}(id, status, started_at, completed_at, duration, retry_count, "
     "error_message, input_size, output_size, tokens_used, cost, provider, model, earlier_attempts, "
-    "ring) SELECT step_id, status, started_at, completed_at, duration, retry_count, "
+    "late, ring) SELECT step_id, status, started_at, completed_at, duration, retry_count, "
     "error_message, input_size, output_size, tokens_used, cost, provider, model, earlier_attempts, "
-    f"{_RING} FROM ring_steps WHERE step_name IS NULL ON CONFLICT(id) DO UPDATE SET "
+    f"iif(tag & {LATE}, 1, NULL), {_RING} FROM ring_steps WHERE step_name IS NULL "
+    "ON CONFLICT(id) DO UPDATE SET "
     "status = excluded.status, "
     "started_at = coalesce(excluded.started_at, started_at), "
     "completed_at = excluded.completed_at, "
@@ -90,14 +94,14 @@ STEP_STATEMENTS: Final[tuple[str, ...]] = (
             "earlier_attempts",
         )
     )
-    + ", interrupted_at = NULL, ring = excluded.ring "
-    f"WHERE {_unfinished(_STEPS)} OR {_STEPS}.status = 'failed' AND excluded.status = 'running'",
-    _count("+", f"SELECT step_id FROM ring_steps GROUP BY step_id HAVING max(tag & {LATE}) = 0"),
+    + ", late = excluded.late, interrupted_at = NULL, ring = excluded.ring "
+    f"WHERE {unfinished(_STEPS)} OR {_STEPS}.status = 'failed' AND excluded.status = 'running'",
+    _count("+"),
     # An execution is at the step that was begun last.
     f"UPDATE {_EXECUTIONS} SET current_step = n.step_key, updated_at = n.timestamp FROM "
     "(SELECT execution_id, step_key, timestamp, max(ring_seq) FROM ring_steps "
     "WHERE status = 'running' AND execution_id IS NOT NULL GROUP BY execution_id) n "
-    f"WHERE {_EXECUTIONS}.id = n.execution_id AND {_unfinished(_EXECUTIONS)}",
+    f"WHERE {_EXECUTIONS}.id = n.execution_id AND {unfinished(_EXECUTIONS)}",
 )
 
 EXECUTION_STATEMENTS: Final[tuple[str, ...]] = (
@@ -136,5 +140,5 @@ EXECUTION_STATEMENTS: Final[tuple[str, ...]] = (
     "error_message = coalesce(excluded.error_message, "
     "iif(interrupted_at > 0, NULL, error_message)), updated_at = excluded.updated_at, "
     "interrupted_at = NULL, ring = excluded.ring "
-    f"WHERE {_unfinished(_EXECUTIONS)}",
+    f"WHERE {unfinished(_EXECUTIONS)}",
 )

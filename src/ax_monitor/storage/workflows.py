@@ -21,7 +21,7 @@ from ax_monitor.model import (
 )
 from ax_monitor.storage.costs import keep_costs_of
 from ax_monitor.storage.logs import parse_metadata
-from ax_monitor.storage.workflow_batch import ACTIVE, FAILED_GIVEN
+from ax_monitor.storage.workflow_batch import ACTIVE, FAILED_GIVEN, unfinished
 
 INTERRUPTED: Final = "interrupted"  # the error message
 
@@ -103,12 +103,7 @@ def get_step_executions(
         "ORDER BY s.rowid",
         (execution_id, tenant_id),
     )
-    return sorted(map(_step, rows), key=first_begun)
-
-
-def first_begun(step: WorkflowStepExecution) -> int:
-    """When the first attempt at a step began."""
-    return step.earlier_attempts[0].started_at if step.earlier_attempts else step.started_at
+    return sorted(map(_step, rows), key=lambda step: step.first_started_at)
 
 
 def ids_with_prefix(connection: apsw.Connection, prefix: str, limit: int) -> list[str]:
@@ -215,11 +210,17 @@ def _attempts(text: str) -> tuple[WorkflowStepAttempt, ...]:
 
 # -- changes --------------------------------------------------------------------------------------
 
+_ENDED: Final = (
+    f"status = 'failed', error_message = '{INTERRUPTED}', "
+    "completed_at = unixepoch('subsec') * 1000, interrupted_at = unixepoch('subsec') * 1000"
+)
+
 
 def interrupt_executions(connection: apsw.Connection, ring_id: bytes) -> int:
     """End what the owner of this ring left unfinished; how many executions it were.
 
-    How long they took nobody knows: their duration stays unknown.
+    How long they took nobody knows: their duration stays unknown. A step whose execution had ended
+    before is late and does not count.
     """
     ring = connection.execute(
         "SELECT ring FROM recorder_rings WHERE ring_id = ?", (ring_id,)
@@ -231,20 +232,21 @@ def interrupt_executions(connection: apsw.Connection, ring_id: bytes) -> int:
         "FROM (SELECT execution_id, count(*) AS steps FROM workflow_step_executions "
         f"WHERE ring = ? AND status IN {ACTIVE} GROUP BY execution_id) n "
         "WHERE workflow_executions_monitor.id = n.execution_id "
+        f"AND {unfinished('workflow_executions_monitor')} "
         f"AND NOT coalesce(counts_given, 0) & {FAILED_GIVEN}",
         ring,
     )
-    changed = 0
-    for table in ("workflow_step_executions", "workflow_executions_monitor"):
-        connection.execute(
-            f"UPDATE {table} SET status = 'failed', error_message = '{INTERRUPTED}', "
-            "completed_at = unixepoch('subsec') * 1000, "
-            "interrupted_at = unixepoch('subsec') * 1000 "
-            f"WHERE ring = ? AND status IN {ACTIVE}",
-            ring,
-        )
-        changed = connection.changes()
-    return changed
+    connection.execute(
+        f"UPDATE workflow_step_executions SET {_ENDED}, late = iif(EXISTS (SELECT 1 "
+        "FROM workflow_executions_monitor e WHERE e.id = workflow_step_executions.execution_id "
+        f"AND NOT {unfinished('e')}), 1, NULL) WHERE ring = ? AND status IN {ACTIVE}",
+        ring,
+    )
+    connection.execute(
+        f"UPDATE workflow_executions_monitor SET {_ENDED} WHERE ring = ? AND status IN {ACTIVE}",
+        ring,
+    )
+    return connection.changes()
 
 
 def delete_executions(connection: apsw.Connection, before_ms: int, limit: int) -> tuple[int, bool]:

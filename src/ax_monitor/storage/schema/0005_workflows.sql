@@ -14,6 +14,7 @@ CREATE INDEX workflow_executions_open
   ON workflow_executions_monitor(ring) WHERE status IN ('pending', 'running', 'paused');
 
 ALTER TABLE workflow_step_executions ADD COLUMN earlier_attempts TEXT;      -- JSON array of objects, oldest first
+ALTER TABLE workflow_step_executions ADD COLUMN late INTEGER;               -- 1: ended after its execution had: it does not count
 ALTER TABLE workflow_step_executions ADD COLUMN interrupted_at INTEGER;     -- as of executions
 ALTER TABLE workflow_step_executions ADD COLUMN ring INTEGER;               -- as of executions
 CREATE INDEX workflow_steps_open
