@@ -445,6 +445,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
 
     def stats(self) -> WorkflowMonitorStats:
         """The counters of this monitor in this process."""
+        self.forks  # noqa: B018 (in a forked child this forgets what is the parent's)
         return WorkflowMonitorStats(
             open_executions=len(self.open_executions),
             open_steps=len(self.open_steps),

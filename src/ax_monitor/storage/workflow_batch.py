@@ -97,8 +97,12 @@ STEP_STATEMENTS: Final[tuple[str, ...]] = (
     + ", late = excluded.late, interrupted_at = NULL, ring = excluded.ring "
     f"WHERE {unfinished(_STEPS)} OR {_STEPS}.status = 'failed' AND excluded.status = 'running'",
     _count("+"),
-    # An execution is at the step that was begun last.
-    f"UPDATE {_EXECUTIONS} SET current_step = n.step_key, updated_at = n.timestamp FROM "
+    # An execution is at the step that was begun last. One that was interrupted runs again.
+    f"UPDATE {_EXECUTIONS} SET current_step = n.step_key, updated_at = n.timestamp, "
+    "status = iif(interrupted_at IS NULL, status, 'running'), "
+    "error_message = iif(interrupted_at IS NULL, error_message, NULL), "
+    "completed_at = iif(interrupted_at IS NULL, completed_at, NULL), "
+    f"ring = iif(interrupted_at IS NULL, ring, {_RING}), interrupted_at = NULL FROM "
     "(SELECT execution_id, step_key, timestamp, max(ring_seq) FROM ring_steps "
     "WHERE status = 'running' AND execution_id IS NOT NULL GROUP BY execution_id) n "
     f"WHERE {_EXECUTIONS}.id = n.execution_id AND {unfinished(_EXECUTIONS)}",
