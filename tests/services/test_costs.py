@@ -242,6 +242,24 @@ def test_a_cleanup_keeps_costs_in_pieces(
     assert before[0].key == "big"
 
 
+def test_a_cleanup_keeps_costs_of_steps_without_an_execution(
+    db: str, store: Store, service: CostService
+) -> None:
+    """What another process changed of a step whose start never came: also in pieces."""
+    connection = apsw.Connection(db)
+    with connection:
+        connection.executemany(
+            "INSERT INTO workflow_step_executions(id, completed_at, cost) VALUES (?, ?, 0.5)",
+            ((f"s{n}", BASE + n) for n in range(1000)),
+        )
+    connection.close()
+    assert store.delete_executions(BASE + 900) == 0
+    left = "SELECT count(*) FROM workflow_step_executions"
+    assert store.read(lambda c: c.execute(left).fetchall()) == [(100,)]
+    assert service.get_total(BASE, BASE + DAY).steps == 1000
+    assert service.get_total(BASE, BASE + DAY).cost == 500.0
+
+
 def test_huge_figures_stop_neither_a_cleanup_nor_a_query(
     db: str, store: Store, service: CostService
 ) -> None:
