@@ -216,6 +216,37 @@ def test_what_workflows_record_counts(store: Store, service: CostService, clock:
     assert service.get_total(0, 2**42, tenant_id="other").cost == 0
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_z10_a_tenant_sees_only_its_own(
+    db: str, store: Store, service: CostService, is_folded: bool
+) -> None:
+    """Costs, days, projections and budgets of another tenant show in no answer."""
+    days = range(2, 31)
+    spend(db, *((f"2024-01-{d:02}T08:00", 1.0) for d in days), tenant="mine", provider="p")
+    spend(db, *((f"2024-01-{d:02}T08:00", 64.0) for d in days), tenant="theirs", provider="secret")
+    spend(db, *((f"2024-01-{d:02}T08:00", 64.0) for d in days), provider="nobody's")
+    service.set_budget("a", 100, tenant_id="mine")
+    service.set_budget("b", 100, tenant_id="theirs")
+    service.set_budget("c", 100)
+    if is_folded:
+        store.delete_executions(at("2024-01-31"))
+    span = (at("2024-01-01"), at("2024-01-31"))
+    for by in (None, *BY):
+        (found,) = service.get_costs(*span, by=by, tenant_id="mine")  # type: ignore[arg-type]
+        assert (found.cost, found.share) == (29.0, 1.0)
+        daily = service.get_daily_costs(*span, by=by, tenant_id="mine")  # type: ignore[arg-type]
+        assert {day.key for day in daily} == {found.key}
+        assert max(day.cost for day in daily) == 1.0
+    assert service.get_total(*span, tenant_id="mine").cost == 29.0
+    projected = service.project(10, tenant_id="mine")
+    assert projected.expected == pytest.approx(10.0)
+    assert max(day.cost for day in projected.history) == 1.0
+    (budget,) = service.list_budgets("mine")
+    assert budget.name == "a"
+    assert the_status(service, tenant_id="mine").spent == 29.0
+    assert service.get_costs(*span, tenant_id="nobody") == []
+
+
 def test_a_cleanup_keeps_costs_in_pieces(
     db: str, store: Store, service: CostService, clock: FakeClock
 ) -> None:
@@ -508,7 +539,9 @@ def test_too_little_history_expects_nothing(db: str, service: CostService) -> No
     assert the_status(service).status == "warning"
 
 
-def test_each_is_told_once_a_period(db: str, service: CostService, clock: FakeClock) -> None:
+def test_t1_each_is_told_once_a_period_whatever_the_clock_does(
+    db: str, service: CostService, clock: FakeClock
+) -> None:
     """A warning, then that it is exceeded; in the next month again; a new amount anew."""
     told: list[tuple[str, float]] = []
     for event in ("budget.warning", "budget.exceeded"):
