@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -271,6 +272,50 @@ def test_a_cleanup_keeps_costs_in_pieces(
         "SELECT count(*) FROM workflow_step_executions").fetchall()) == [(0,)]  # fmt: skip
     assert service.get_daily_costs(BASE, BASE + 3 * DAY, by="workflow", tenant_id="t") == before
     assert before[0].key == "big"
+
+
+def steps_in(store: Store) -> int:
+    ((count,),) = store.peek(
+        lambda c: c.execute("SELECT count(*) FROM workflow_step_executions").fetchall()
+    )
+    return int(count)
+
+
+CLEANER = """
+import sys
+import ax_monitor
+with ax_monitor.open(sys.argv[1]) as monitor:
+    workflows = monitor.workflows
+    print("ready", flush=True)
+    workflows.cleanup(0)
+"""
+
+
+def test_a_killed_cleanup_loses_and_doubles_nothing(db: str) -> None:
+    """Whenever the process dies, each cost is in one of the two places."""
+    ax_monitor.Store(db).close()
+    spend(db, *((BASE + n * 50_000, 0.25) for n in range(8000)), provider="p")
+    left = 8000
+    for wanted in (8000, 7000, 5000, 3000):  # kill it when no more than that are left
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLEANER, db],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with Store(db, read_only=True) as store:
+            deadline = time.monotonic() + 30
+            while steps_in(store) > wanted and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.kill()
+            process.communicate()
+            found = CostService(store).get_total(BASE, BASE + 9 * DAY)
+            assert (found.cost, found.steps) == (2000.0, 8000)
+            assert steps_in(store) <= min(left, wanted)
+            left = steps_in(store)
+    assert left < 8000
 
 
 def test_a_cleanup_keeps_costs_of_steps_without_an_execution(
