@@ -108,6 +108,25 @@ def test_a_chart_by_day(filled: str) -> None:
     assert max(map(len, one.lines + several.lines)) <= 80
 
 
+def test_the_first_day_of_a_chart_is_whole(db: str) -> None:
+    """A range that begins in the middle of a day does not cut its cost."""
+    ax_monitor.Store(db).close()
+    today = time.time_ns() // 1_000_000 // DAY * DAY
+    connection = apsw.Connection(db)
+    with connection:
+        for day in range(1, 5):
+            connection.execute(
+                "INSERT INTO workflow_step_executions(id, completed_at, cost) VALUES (?, ?, 7.0)",
+                (f"s{day}", today - day * DAY + 1),
+            )
+    connection.close()
+    begin = datetime.fromtimestamp((today - 4 * DAY) / 1000 + 3600, UTC).isoformat()
+    chart = run_here("costs", "--range", begin, "--format", "chart", "--db", db).lines
+    flat = [line for line in chart if "⠉" in line or "⠒" in line or "⣀" in line or "⠤" in line]
+    assert len(flat) == 1
+    assert not any("⡇" in line for line in chart)
+
+
 def test_budgets(db: str) -> None:
     """Set makes the database, set again changes, list shows, delete deletes."""
     result = run_here("budgets", "set", "team", "12.5", "--period", "week", "--provider", EVIL,

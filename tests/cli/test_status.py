@@ -20,7 +20,7 @@ import pytest
 
 import ax_monitor
 from ax_monitor.cli._overview import MEASURED, REGISTERED, Observer
-from ax_monitor.cli.status import EXIT_CODES, Layout
+from ax_monitor.cli.status import EXIT_CODES
 from ax_monitor.model import HealthStatus
 from ax_monitor.pipeline.observation import SeenRecorder
 from tests.cli.helpers import (
@@ -352,10 +352,18 @@ def test_on_terminals_without_colours(db: str) -> None:
     assert "\x1b" not in shown
 
 
-def test_texts_from_outside_do_no_harm(db: str) -> None:
-    """What a problem says, and the path, show as escapes."""
+def test_z1_texts_from_outside_do_no_harm(tmp_path: Path) -> None:
+    """The path, and what a problem says with it, show as escapes on a terminal."""
+    folder = tmp_path / "evil\x1b]0;x\x07\u202e"
+    folder.mkdir()
+    db = str(folder / "monitor.db")
     ax_monitor.Store(db).close()
-    with ax_monitor.Store(db, read_only=True) as store:
-        found = Observer(store).look()
-    for line in Layout(verbose=True, utc=True).lines(found):
-        assert all("\n" not in (part if isinstance(part, str) else part[0]) for part in line)
+    connection = apsw.Connection(db)
+    connection.execute("PRAGMA user_version=2")
+    connection.close()
+    code, shown = run_on_terminal("status", "--verbose", "--db", db)
+    assert code == 0
+    assert "can't tell of" in shown
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).replace("\n", "")
+    assert plain.isprintable()
+    assert r"evil\x1b]0;x\x07\u202e" in plain

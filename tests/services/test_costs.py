@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -216,6 +217,37 @@ def test_what_workflows_record_counts(store: Store, service: CostService, clock:
     assert service.get_total(0, 2**42, tenant_id="other").cost == 0
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_z10_a_tenant_sees_only_its_own(
+    db: str, store: Store, service: CostService, is_folded: bool
+) -> None:
+    """Costs, days, projections and budgets of another tenant show in no answer."""
+    days = range(2, 31)
+    spend(db, *((f"2024-01-{d:02}T08:00", 1.0) for d in days), tenant="mine", provider="p")
+    spend(db, *((f"2024-01-{d:02}T08:00", 64.0) for d in days), tenant="theirs", provider="secret")
+    spend(db, *((f"2024-01-{d:02}T08:00", 64.0) for d in days), provider="nobody's")
+    service.set_budget("a", 100, tenant_id="mine")
+    service.set_budget("b", 100, tenant_id="theirs")
+    service.set_budget("c", 100)
+    if is_folded:
+        store.delete_executions(at("2024-01-31"))
+    span = (at("2024-01-01"), at("2024-01-31"))
+    for by in (None, *BY):
+        (found,) = service.get_costs(*span, by=by, tenant_id="mine")  # type: ignore[arg-type]
+        assert (found.cost, found.share) == (29.0, 1.0)
+        daily = service.get_daily_costs(*span, by=by, tenant_id="mine")  # type: ignore[arg-type]
+        assert {day.key for day in daily} == {found.key}
+        assert max(day.cost for day in daily) == 1.0
+    assert service.get_total(*span, tenant_id="mine").cost == 29.0
+    projected = service.project(10, tenant_id="mine")
+    assert projected.expected == pytest.approx(10.0)
+    assert max(day.cost for day in projected.history) == 1.0
+    (budget,) = service.list_budgets("mine")
+    assert budget.name == "a"
+    assert the_status(service, tenant_id="mine").spent == 29.0
+    assert service.get_costs(*span, tenant_id="nobody") == []
+
+
 def test_a_cleanup_keeps_costs_in_pieces(
     db: str, store: Store, service: CostService, clock: FakeClock
 ) -> None:
@@ -240,6 +272,68 @@ def test_a_cleanup_keeps_costs_in_pieces(
         "SELECT count(*) FROM workflow_step_executions").fetchall()) == [(0,)]  # fmt: skip
     assert service.get_daily_costs(BASE, BASE + 3 * DAY, by="workflow", tenant_id="t") == before
     assert before[0].key == "big"
+
+
+def steps_in(store: Store) -> int:
+    ((count,),) = store.peek(
+        lambda c: c.execute("SELECT count(*) FROM workflow_step_executions").fetchall()
+    )
+    return int(count)
+
+
+CLEANER = """
+import sys
+import ax_monitor
+with ax_monitor.open(sys.argv[1]) as monitor:
+    workflows = monitor.workflows
+    print("ready", flush=True)
+    workflows.cleanup(0)
+"""
+
+
+def test_a_killed_cleanup_loses_and_doubles_nothing(db: str) -> None:
+    """Whenever the process dies, each cost is in one of the two places."""
+    ax_monitor.Store(db).close()
+    spend(db, *((BASE + n * 50_000, 0.25) for n in range(8000)), provider="p")
+    left = 8000
+    for wanted in (8000, 7000, 5000, 3000):  # kill it when no more than that are left
+        process = subprocess.Popen(
+            [sys.executable, "-c", CLEANER, db],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        with Store(db, read_only=True) as store:
+            deadline = time.monotonic() + 30
+            while steps_in(store) > wanted and time.monotonic() < deadline:
+                time.sleep(0.001)
+            process.kill()
+            process.communicate()
+            found = CostService(store).get_total(BASE, BASE + 9 * DAY)
+            assert (found.cost, found.steps) == (2000.0, 8000)
+            assert steps_in(store) <= min(left, wanted)
+            left = steps_in(store)
+    assert left < 8000
+
+
+def test_a_cleanup_keeps_costs_of_steps_without_an_execution(
+    db: str, store: Store, service: CostService
+) -> None:
+    """What another process changed of a step whose start never came: also in pieces."""
+    connection = apsw.Connection(db)
+    with connection:
+        connection.executemany(
+            "INSERT INTO workflow_step_executions(id, completed_at, cost) VALUES (?, ?, 0.5)",
+            ((f"s{n}", BASE + n) for n in range(1000)),
+        )
+    connection.close()
+    assert store.delete_executions(BASE + 900) == 0
+    left = "SELECT count(*) FROM workflow_step_executions"
+    assert store.read(lambda c: c.execute(left).fetchall()) == [(100,)]
+    assert service.get_total(BASE, BASE + DAY).steps == 1000
+    assert service.get_total(BASE, BASE + DAY).cost == 500.0
 
 
 def test_huge_figures_stop_neither_a_cleanup_nor_a_query(
@@ -490,7 +584,9 @@ def test_too_little_history_expects_nothing(db: str, service: CostService) -> No
     assert the_status(service).status == "warning"
 
 
-def test_each_is_told_once_a_period(db: str, service: CostService, clock: FakeClock) -> None:
+def test_t1_each_is_told_once_a_period_whatever_the_clock_does(
+    db: str, service: CostService, clock: FakeClock
+) -> None:
     """A warning, then that it is exceeded; in the next month again; a new amount anew."""
     told: list[tuple[str, float]] = []
     for event in ("budget.warning", "budget.exceeded"):

@@ -21,7 +21,7 @@ from ax_monitor.pipeline.store import Store
 from ax_monitor.services.costs import CostService
 
 STATUS_STYLES: Final = {"ok": "green", "warning": "yellow", "exceeded": "bold red"}
-_HEADING: Final = ("STATUS", "BUDGET", "AMOUNT", "SPENT", "SHARE", "EXPECTED", "")
+_HEADING: Final = ("STATUS", "BUDGET", "AMOUNT", "SPENT", "SHARE", "EXPECTED", "PERIOD")
 _SCOPE: Final = ("provider", "model", "workflow", "tenant_id")
 
 

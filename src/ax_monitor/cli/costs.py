@@ -86,6 +86,10 @@ def command(
     start_ms = parse_moment(since, now_ms=now_ms, utc=utc, option="--range")
     if start_ms >= now_ms:
         raise click.BadParameter(f"{since!r} is not in the past", param_hint="'--range'")
+    if as_json:
+        form = "json"
+    if form == "chart":
+        start_ms -= start_ms % DAY_MS  # the first day is whole
     printer = Printer()
     with open_for_reading(db) as store:
         service = CostService(store)
@@ -93,9 +97,9 @@ def command(
         projected = service.project(tenant_id=tenant_id) if projection else None
         budgets = service.get_budget_status(tenant_id=tenant_id) if budget else []
         daily: list[DailyCost] = []
-        if form == "chart" and not as_json:
+        if form == "chart":
             daily = service.get_daily_costs(start_ms, now_ms, by=by, tenant_id=tenant_id)
-    if as_json or form == "json":
+    if form == "json":
         _print_json(printer, by, costs, projected, budgets)
         return
     if not costs:

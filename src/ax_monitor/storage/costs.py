@@ -11,6 +11,7 @@ any moment of it is in the range of a query.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from typing import Any, Final
@@ -177,14 +178,8 @@ def when_exceeded(
     return None if row is None else int(row[0])
 
 
-def keep_costs_of(connection: apsw.Connection, chosen: str, values: Sequence[Any]) -> None:
-    """Add the costs of steps to `cost_days`. They are to be deleted in the same transaction.
-
-    Args:
-        connection: Where.
-        chosen: A query for the rowids of the steps, as SQL.
-        values: For the placeholders in it.
-    """
+def keep_costs_of(connection: apsw.Connection, rowids: Sequence[int]) -> None:
+    """Add the costs of steps to `cost_days`. They are to be deleted in the same transaction."""
     keys = "day, ifnull(provider, x''), ifnull(model, x''), ifnull(workflow, x''), " + (
         "ifnull(tenant_id, x'')"
     )
@@ -194,11 +189,11 @@ def keep_costs_of(connection: apsw.Connection, chosen: str, values: Sequence[Any
         "total(s.cost), CAST(total(s.tokens_used) AS INTEGER), count(*) "
         "FROM workflow_step_executions s "
         "LEFT JOIN workflow_executions_monitor e ON e.id = s.execution_id "
-        f"WHERE s.rowid IN ({chosen}) AND {_COSTS} AND {_TIME} IS NOT NULL "
+        f"WHERE s.rowid IN (SELECT value FROM json_each(?)) AND {_COSTS} AND {_TIME} IS NOT NULL "
         "GROUP BY 1, 2, 3, 4, 5 "
         f"ON CONFLICT({keys}) DO UPDATE SET cost = cost + excluded.cost, "
         "tokens = tokens + excluded.tokens, steps = steps + excluded.steps",
-        values,
+        (json.dumps(rowids),),
     )
 
 

@@ -268,27 +268,35 @@ def delete_executions(connection: apsw.Connection, before_ms: int, limit: int) -
             "WHERE started_at IS NULL AND updated_at < ?1 LIMIT ?2",
             (before_ms, limit - len(old)),
         )
-        _delete_steps(connection, "execution_id IS NULL AND completed_at < ?", (before_ms,))
-    gone = 0
-    left = limit
+    late = _rowids(connection, "execution_id IS NULL AND completed_at < ?", before_ms, limit)
+    steps: list[int] = []
+    done = []
     for execution_id, begun in old:
-        steps = _delete_steps(
-            connection, "execution_id = ? ORDER BY rowid LIMIT ?", (execution_id, left)
-        )
-        if steps < left:
-            connection.execute(
-                "DELETE FROM workflow_executions_monitor WHERE id = ?", (execution_id,)
-            )
-            gone += bool(begun)
-        left -= steps
-        if left <= 0:
-            return gone, True
-    return gone, len(old) == limit
+        steps += _rowids(connection, "execution_id = ?", execution_id, limit - len(steps))
+        if len(steps) >= limit:
+            break  # there may be more of this one's
+        done.append((execution_id, begun))
+    _delete_steps(connection, late + steps)
+    connection.executemany(
+        "DELETE FROM workflow_executions_monitor WHERE id = ?",
+        ((execution_id,) for execution_id, _ in done),
+    )
+    gone = sum(bool(begun) for _, begun in done)
+    return gone, limit in (len(old), len(steps), len(late))
 
 
-def _delete_steps(connection: apsw.Connection, which: str, values: tuple[Any, ...]) -> int:
-    """Delete steps, but keep what they have cost; how many it were."""
-    chosen = f"SELECT rowid FROM workflow_step_executions WHERE {which}"
-    keep_costs_of(connection, chosen, values)
-    connection.execute(f"DELETE FROM workflow_step_executions WHERE rowid IN ({chosen})", values)
-    return int(connection.changes())
+def _rowids(connection: apsw.Connection, which: str, value: Any, limit: int) -> list[int]:
+    """The keys of at most `limit` steps."""
+    rows = connection.execute(
+        f"SELECT rowid FROM workflow_step_executions WHERE {which} LIMIT ?", (value, limit)
+    )
+    return [rowid for (rowid,) in rows]
+
+
+def _delete_steps(connection: apsw.Connection, rowids: list[int]) -> None:
+    """Delete steps, but keep what they have cost. Their executions must be there still."""
+    keep_costs_of(connection, rowids)
+    connection.execute(
+        "DELETE FROM workflow_step_executions WHERE rowid IN (SELECT value FROM json_each(?))",
+        (json.dumps(rowids),),
+    )
