@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
@@ -24,6 +23,7 @@ from ax_monitor.events import Events
 from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.pipeline.stderr import StderrReport
 from ax_monitor.storage.connection import Connection
 from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
@@ -44,7 +44,6 @@ SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the di
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
 CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
-REPORT_S: Final = 60.0  # how often the same trouble is written to stderr, at most
 FLUSH_S: Final = 30.0
 DELETE_ROWS: Final = 500  # a transaction: well under 50 ms
 T = TypeVar("T")
@@ -120,7 +119,7 @@ class Pump:
         self._next_try = 0.0
         self._drops_reported = 0
         self._last_drop_report = self._clock.monotonic()
-        self._last_stderr = float("-inf")
+        self._report = StderrReport(self._clock)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -364,14 +363,6 @@ class Pump:
             writer, self._writer = self._writer, None
             with contextlib.suppress(StorageError):  # it is replaced because it does not work
                 writer.close()
-
-    def _report(self, text: str) -> None:
-        """One line on stderr, once a minute at most; never through any logging."""
-        now = self._clock.monotonic()
-        if now >= self._last_stderr + REPORT_S and sys.stderr is not None:
-            self._last_stderr = now
-            with contextlib.suppress(Exception):  # stderr may be closed
-                print(f"ax-monitor: {text}", file=sys.stderr)
 
     def _report_drops(self, at_once: bool = False) -> None:
         """Tell of drops once per flush interval: an event and a record."""

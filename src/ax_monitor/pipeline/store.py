@@ -39,6 +39,7 @@ from ax_monitor.model import (
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
+from ax_monitor.pipeline.scheduler import Scheduler
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.storage import logs, metric_feed, metrics, series, traces, workflows
 from ax_monitor.storage.connection import (
@@ -61,13 +62,13 @@ T = TypeVar("T")
 
 
 class AttachedService(Protocol):
-    """A service with a thread of its own."""
+    """A service with something of its own to end."""
 
     def store_closes(self) -> None:
-        """The store closes now, or the interpreter exits: end the thread."""
+        """The store closes now, or the interpreter exits: end what goes on by itself."""
 
     def after_fork_in_child(self) -> None:
-        """The thread stayed with the parent. Only swap pointers."""
+        """All threads stayed with the parent. Only swap pointers."""
 
 
 class Store:
@@ -127,6 +128,7 @@ class Store:
         self._opened_at_ms = clock.time_ms()
         self._opened_at_s = clock.monotonic()
         self.events = Events()
+        self.scheduler = Scheduler(clock, self.events)  # what services do at regular times
         self.closed = False
         self._readers = ReaderPool(self.path, vfs=self.options.vfs)
         self._recorder: Recorder | None = None
@@ -635,6 +637,7 @@ class Store:
         self._services.add(service)
 
     def _stop_services(self) -> None:
+        self.scheduler.close()
         for service in list(self._services):
             service.store_closes()
 
@@ -658,6 +661,7 @@ class Store:
         for connection in self._readers.forget():
             keep_forever(connection)
         self.events.after_fork_in_child()
+        self.scheduler.after_fork_in_child()
         for service in list(self._services):
             service.after_fork_in_child()
         if self._pump is not None and self._recorder is not None:
