@@ -37,6 +37,7 @@ from ax_monitor.model import (
     WorkflowStepExecution,
 )
 from ax_monitor.pipeline import ring_files
+from ax_monitor.pipeline.maintenance import Step, run_in_slices
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.scheduler import Scheduler
@@ -49,6 +50,7 @@ from ax_monitor.storage.connection import (
     snapshot,
 )
 from ax_monitor.storage.health import take_write_lock
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
@@ -304,16 +306,19 @@ class Store:
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete the log entries before a time, in small transactions; how many it were."""
-        return self._writing_pump().delete_logs(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: logs.delete_logs(connection, before_ms, n)
+        )
 
-    def _writing_pump(self) -> Pump:
-        """The pump, with everything recorded before written."""
-        if self._pump is None:
+    def delete_in_slices(self, step: Step) -> int:
+        """Call `step` in small transactions until there is no more, once everything recorded before
+        is written; the sum of what it says it did."""
+        if self.read_only:
             raise StorageError(f"{self.path} was opened read-only: nothing can be deleted")
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         self.flush()
-        return self._pump
+        return run_in_slices(self.write, step, lambda: self.closed)
 
     def follow_logs(
         self, query: LogQuery, *, last: int, poll_s: float, lookback_ms: int
@@ -399,7 +404,9 @@ class Store:
 
     def delete_traces(self, before_ms: int) -> int:
         """Delete the traces that ended before a time, with their spans; how many it were."""
-        return self._writing_pump().delete_traces(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: traces.delete_traces(connection, before_ms, n)
+        )
 
     # -- workflows --------------------------------------------------------------------------------
 
@@ -453,7 +460,9 @@ class Store:
 
     def delete_executions(self, before_ms: int) -> int:
         """Delete the executions that ended before a time, with their steps; how many it were."""
-        return self._writing_pump().delete_executions(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: workflows.delete_executions(connection, before_ms, n)
+        )
 
     # -- metrics ----------------------------------------------------------------------------------
 
@@ -576,7 +585,9 @@ class Store:
 
     def delete_samples(self, before_ms: int) -> int:
         """Delete the samples before a time, in small transactions; how many it were."""
-        return self._writing_pump().delete_samples(before_ms)
+        deletion = Deletion(before_ms, self.clock.time_ms())
+        self.delete_in_slices(lambda connection, _: (0, deletion.step(connection)))
+        return deletion.deleted
 
     # -- the rest ---------------------------------------------------------------------------------
 
@@ -610,6 +621,11 @@ class Store:
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         return self._pump.change(change)
+
+    def checkpoint(self) -> None:
+        """Copy the WAL back into the file, as far as readers allow, so that it gives space back."""
+        if self._pump is not None:
+            self._pump.checkpoint()
 
     # -- the end ----------------------------------------------------------------------------------
 

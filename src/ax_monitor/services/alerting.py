@@ -32,7 +32,6 @@ from ax_monitor.storage import alert_rules, alerts
 from ax_monitor.storage.alert_rules import BrokenRule
 from ax_monitor.storage.connection import Connection
 
-DELETE_ROWS: Final = 200  # a transaction
 FEED_S: Final = 5.0  # between evaluations, samples are taken so often, before they are sealed
 T = TypeVar("T")
 _FIXED: Final = ("id", "created_at", "updated_at", "origin")
@@ -419,14 +418,9 @@ class AlertingService(Service):
         """
         before_ms = self._first_moment_kept(retention_days)
         self._store.write(lambda connection: alerts.delete_silences(connection, before_ms))
-        total = 0
-        while True:
-            count = self._store.write(
-                lambda connection: alerts.delete_resolved(connection, before_ms, DELETE_ROWS)
-            )
-            total += count
-            if count < DELETE_ROWS:
-                return total
+        return self._store.delete_in_slices(
+            lambda connection, limit: alerts.delete_resolved(connection, before_ms, limit)
+        )
 
     # -- silences ---------------------------------------------------------------------------------
 
