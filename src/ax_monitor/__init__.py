@@ -71,8 +71,10 @@ if TYPE_CHECKING:
     from ax_monitor.alerting.backtest import Backtest, Firing
     from ax_monitor.alerting.rules_file import RulesLoaded
     from ax_monitor.health.thresholds import HealthThresholds
+    from ax_monitor.model.retention import RetentionReport
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
+    from ax_monitor.services.retention import RetentionService
     from ax_monitor.services.system_metrics import SystemSampler
     from ax_monitor.services.workflows import WorkflowMonitor
 
@@ -83,6 +85,8 @@ _LATER = {
     "Firing": "ax_monitor.alerting.backtest",
     "HealthCheckService": "ax_monitor.services.health",
     "HealthThresholds": "ax_monitor.health.thresholds",
+    "RetentionReport": "ax_monitor.model.retention",
+    "RetentionService": "ax_monitor.services.retention",
     "RulesLoaded": "ax_monitor.alerting.rules_file",
     "SystemSampler": "ax_monitor.services.system_metrics",
     "WorkflowMonitor": "ax_monitor.services.workflows",
@@ -131,6 +135,8 @@ __all__ = [
     "ProbeAnswer",
     "RecordContext",
     "RecorderStats",
+    "RetentionReport",
+    "RetentionService",
     "RulesFileError",
     "RulesLoaded",
     "SchemaVersionError",

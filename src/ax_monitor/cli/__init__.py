@@ -3,7 +3,7 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-| `logs`, `traces`, `metrics`, `import_`, `doctor` | one command each |
+| `cleanup`, `doctor`, `import_`, `logs`, `metrics`, `traces` | one command each |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -35,6 +35,7 @@ INTERRUPTED: Final = 130
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
+    "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),

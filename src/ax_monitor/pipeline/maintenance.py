@@ -15,7 +15,7 @@ SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
 SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
 SEAL_AGAIN_S: Final = 60.0  # the same after that failed
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
-SLICE_S: Final = 0.015  # what a slice of a deletion should take, and what comes with its commit …
+SLICE_S: Final = 0.01  # what a slice of a deletion should take at most, with its commit …
 PAUSE_S: Final = 0.02  # … and the longest pause after it: batches and other processes have a turn
 SLICE_ROWS: Final = 100
 T = TypeVar("T")
@@ -111,16 +111,15 @@ class Slices:
 
     def run(self, step: Callable[[Connection, int], T]) -> T:
         """Run one slice: `step` with the number of rows that it may touch."""
-        took_s = 0.0
+        begun = 0.0
 
         def timed(connection: Connection) -> T:
-            nonlocal took_s
-            begun = time.perf_counter()
-            result = step(connection, self._rows)
-            took_s = time.perf_counter() - begun
-            return result
+            nonlocal begun
+            begun = time.perf_counter()  # now that others have let go
+            return step(connection, self._rows)
 
         result: T = self._write(timed)  # type: ignore[assignment, arg-type]
+        took_s = time.perf_counter() - begun
         if took_s > SLICE_S:
             self._rows = max(1, self._rows // 2)
         elif took_s < SLICE_S / 2:

@@ -404,9 +404,8 @@ class Pump:
             if self._recorder.closed:
                 raise StorageError(f"{self._database} has been closed")
             writer = self._ready_writer()
-            result = writer.change(change)
             self._maintenance.checkpoint(writer, idle=False)
-            return result
+            return writer.change(change)
 
     def checkpoint(self) -> None:
         """Copy the WAL back into the database, as far as readers allow."""

@@ -213,6 +213,12 @@ class Store:
         return min(self.clock.time_ms(), self._opened_at_ms + self.open_ms)
 
     @property
+    def clocks_apart_ms(self) -> int:
+        """By how much the wall clock has been set since the store was opened, or the machine slept:
+        what has passed on it and on the monotonic clock differs by so many ms."""
+        return abs(self.clock.time_ms() - self._opened_at_ms - self.open_ms)
+
+    @property
     def open_ms(self) -> int:
         """How long ago the store was opened, in ms, on the monotonic clock."""
         return int((self.clock.monotonic() - self._opened_at_s) * 1000)
