@@ -70,7 +70,7 @@ from ax_monitor.storage.search import search_text
 if TYPE_CHECKING:
     from ax_monitor.alerting.backtest import Backtest, Firing
     from ax_monitor.alerting.rules_file import RulesLoaded
-    from ax_monitor.health.thresholds import HealthThresholds
+    from ax_monitor.checks.thresholds import HealthThresholds
     from ax_monitor.model.retention import RetentionReport
     from ax_monitor.services.alerting import AlertingService
     from ax_monitor.services.health import HealthCheckService
@@ -84,7 +84,7 @@ _LATER = {
     "Backtest": "ax_monitor.alerting.backtest",
     "Firing": "ax_monitor.alerting.backtest",
     "HealthCheckService": "ax_monitor.services.health",
-    "HealthThresholds": "ax_monitor.health.thresholds",
+    "HealthThresholds": "ax_monitor.checks.thresholds",
     "RetentionReport": "ax_monitor.model.retention",
     "RetentionService": "ax_monitor.services.retention",
     "RulesLoaded": "ax_monitor.alerting.rules_file",

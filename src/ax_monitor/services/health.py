@@ -7,20 +7,20 @@ import threading
 from typing import Final
 
 from ax_monitor._version import __version__
-from ax_monitor.health.board import CheckBoard
-from ax_monitor.health.cache import CacheCheck
-from ax_monitor.health.cpu import SAMPLE_S, CpuCheck
-from ax_monitor.health.damping import Damping
-from ax_monitor.health.database import DatabaseCheck
-from ax_monitor.health.disk import DiskCheck
-from ax_monitor.health.executions import QueueCheck
-from ax_monitor.health.memory import MemoryCheck
-from ax_monitor.health.outcome import Check, worst
-from ax_monitor.health.providers import Providers
-from ax_monitor.health.recording import NO_THREAD, RecorderCheck
-from ax_monitor.health.thresholds import HealthThresholds
-from ax_monitor.health.timed import Checked, Pass, on_daemon_thread
-from ax_monitor.health.uptime import format_uptime
+from ax_monitor.checks.board import CheckBoard
+from ax_monitor.checks.cache import CacheCheck
+from ax_monitor.checks.cpu import SAMPLE_S, CpuCheck
+from ax_monitor.checks.damping import Damping
+from ax_monitor.checks.database import DatabaseCheck
+from ax_monitor.checks.disk import DiskCheck
+from ax_monitor.checks.executions import QueueCheck
+from ax_monitor.checks.memory import MemoryCheck
+from ax_monitor.checks.outcome import Check, worst
+from ax_monitor.checks.providers import Providers
+from ax_monitor.checks.recording import NO_THREAD, RecorderCheck
+from ax_monitor.checks.thresholds import HealthThresholds
+from ax_monitor.checks.timed import Checked, Pass, on_daemon_thread
+from ax_monitor.checks.uptime import format_uptime
 from ax_monitor.model import HealthCheck, HealthStatus, ProbeAnswer, SystemHealth
 from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import Service, check_positive

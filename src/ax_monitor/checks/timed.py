@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ax_monitor.checks.outcome import Check, Outcome, failed, fault, read_answer
 from ax_monitor.clock import Clock
-from ax_monitor.health.outcome import Check, Outcome, failed, fault, read_answer
 from ax_monitor.model import HealthCheck
 
 T = TypeVar("T")

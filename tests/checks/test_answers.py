@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ax_monitor import HealthCheck, HealthStatus, HealthThresholds
-from ax_monitor.health.damping import Damping
-from ax_monitor.health.outcome import (
+from ax_monitor.checks.damping import Damping
+from ax_monitor.checks.outcome import (
     CannotTellError,
     Findings,
     describe,
@@ -19,7 +19,7 @@ from ax_monitor.health.outcome import (
     severity,
     worst,
 )
-from ax_monitor.health.uptime import format_uptime
+from ax_monitor.checks.uptime import format_uptime
 
 HEALTHY, DEGRADED, UNHEALTHY = HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.UNHEALTHY
 
