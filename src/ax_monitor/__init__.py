@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ax_monitor.alerting.rules_file import (
         RulesLoaded,
     )
+    from ax_monitor.checks.thresholds import (
+        HealthThresholds,
+    )
     from ax_monitor.config import (
         StoreOptions,
     )
@@ -35,9 +38,6 @@ if TYPE_CHECKING:
         SearchTimeout,
         StorageError,
         TraceQueryError,
-    )
-    from ax_monitor.health.thresholds import (
-        HealthThresholds,
     )
     from ax_monitor.model import (
         Aggregation,
@@ -86,6 +86,9 @@ if TYPE_CHECKING:
         CostSummary,
         DailyCost,
     )
+    from ax_monitor.model.retention import (
+        RetentionReport,
+    )
     from ax_monitor.monitor import (
         Monitor,
         open,
@@ -114,6 +117,9 @@ if TYPE_CHECKING:
     from ax_monitor.services.metrics import (
         MetricsCollector,
     )
+    from ax_monitor.services.retention import (
+        RetentionService,
+    )
     from ax_monitor.services.system_metrics import (
         SystemSampler,
     )
@@ -136,6 +142,7 @@ _HOMES = {
         "Firing",
     ),
     "ax_monitor.alerting.rules_file": ("RulesLoaded",),
+    "ax_monitor.checks.thresholds": ("HealthThresholds",),
     "ax_monitor.config": ("StoreOptions",),
     "ax_monitor.context": (
         "carry_context",
@@ -154,7 +161,6 @@ _HOMES = {
         "StorageError",
         "TraceQueryError",
     ),
-    "ax_monitor.health.thresholds": ("HealthThresholds",),
     "ax_monitor.model": (
         "Aggregation",
         "Alert",
@@ -202,6 +208,7 @@ _HOMES = {
         "CostSummary",
         "DailyCost",
     ),
+    "ax_monitor.model.retention": ("RetentionReport",),
     "ax_monitor.monitor": (
         "Monitor",
         "open",
@@ -214,6 +221,7 @@ _HOMES = {
     "ax_monitor.services.health": ("HealthCheckService",),
     "ax_monitor.services.logger": ("StructuredLogger",),
     "ax_monitor.services.metrics": ("MetricsCollector",),
+    "ax_monitor.services.retention": ("RetentionService",),
     "ax_monitor.services.system_metrics": ("SystemSampler",),
     "ax_monitor.services.tracer": ("DistributedTracer",),
     "ax_monitor.services.workflows": ("WorkflowMonitor",),
@@ -275,6 +283,8 @@ __all__ = [
     "QueryError",
     "RecordContext",
     "RecorderStats",
+    "RetentionReport",
+    "RetentionService",
     "RulesFileError",
     "RulesLoaded",
     "SchemaVersionError",

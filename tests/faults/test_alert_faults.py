@@ -8,7 +8,7 @@ import apsw
 import pytest
 
 from ax_monitor import AlertRuleError, AlertStatus, StorageError
-from ax_monitor.alerting.thread import EvaluationThread
+from ax_monitor.pipeline.scheduler import Scheduler
 from tests.conftest import FakeClock
 from tests.services.alert_helpers import Engine, condition, engine
 
@@ -79,49 +79,30 @@ def test_t1_after_a_jump_back_the_window_is_the_present(one: Engine) -> None:
 # -- T3: suspended --------------------------------------------------------------------------------
 
 
-def test_t3_missed_ticks_are_skipped(clock: FakeClock) -> None:
-    """At once, then at even times; after an hour of sleep once, and then at even times again."""
+def test_t3_missed_evaluations_are_skipped(
+    one: Engine, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once, then at even times; after an hour of sleep once, and then at even times again.
+
+    Between them samples are taken in every five seconds.
+    """
     start = clock.now_s
     evaluated: list[float] = []
     fed: list[float] = []
-    naps = iter([None] * 25 + [3725.0] + [None] * 25)
-
-    def wait(seconds: float) -> bool:
-        assert 0 <= seconds <= 5
-        nap = next(naps, "over")
-        if nap == "over":
-            return True
-        clock.advance(seconds if nap is None else nap)  # type: ignore[arg-type]
-        return False
-
-    thread = EvaluationThread(
-        clock,
-        60_000,
-        lambda: evaluated.append(clock.now_s - start),
-        lambda: fed.append(clock.now_s - start),
-        wait=wait,
-    )
-    thread.run()
+    scheduler = one.store.scheduler
+    monkeypatch.setattr(Scheduler, "_start", lambda self: None)
+    monkeypatch.setattr(one.alerts, "evaluate_now", lambda: evaluated.append(clock.now_s - start))
+    monkeypatch.setattr(one.alerts._live, "take_feed", lambda: fed.append(clock.now_s - start))
+    one.alerts.start_evaluation(60_000)
+    for nap in [None] * 25 + [3725.0] + [None] * 25:
+        wait_s = scheduler.run_due()
+        assert wait_s is not None
+        assert 0 < wait_s <= 5
+        clock.advance(wait_s if nap is None else nap)
+    one.alerts.stop_evaluation()
+    assert scheduler.run_due() is None
     assert evaluated == [0, 60, 120, 3850, 3900, 3960]
-    assert len(fed) == 46
-    assert not set(fed) & set(evaluated)
-
-
-def test_t3_an_evaluation_longer_than_the_interval_is_no_storm(clock: FakeClock) -> None:
-    """Ticks that pass while it works are skipped too."""
-    start = clock.now_s
-    evaluated: list[float] = []
-
-    def evaluate() -> None:
-        evaluated.append(clock.now_s - start)
-        clock.advance(25)
-
-    def wait(seconds: float) -> bool:
-        clock.advance(seconds)
-        return len(evaluated) == 4
-
-    EvaluationThread(clock, 10_000, evaluate, lambda: None, wait=wait).run()
-    assert evaluated == [0, 30, 60, 90]
+    assert fed == [*range(5, 130, 5), 3850, *range(3855, 3975, 5)]
 
 
 # -- T4: restarts ---------------------------------------------------------------------------------

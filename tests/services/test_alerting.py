@@ -563,7 +563,7 @@ def test_an_open_alert_is_resolved_while_silenced(one: Engine) -> None:
 
 
 def alert_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == "ax-monitor-alerts"]
+    return [thread for thread in threading.enumerate() if thread.name == "ax-monitor-scheduler"]
 
 
 def wait_until(check: Any) -> None:

@@ -187,13 +187,13 @@ def test_a_forked_child_has_no_thread_until_it_starts_one(db: str) -> None:
             metrics.record(METRIC, 20, labels={"process": "child"})
             assert len(alerts.evaluate_now()) == 1
             alerts.start_evaluation(10)
-            assert "ax-monitor-alerts" in {thread.name for thread in threading.enumerate()}
+            assert "ax-monitor-scheduler" in {thread.name for thread in threading.enumerate()}
             alerts.stop_evaluation()
             store.close()
 
         with alerts._lock:
             in_child(child)
-        assert "ax-monitor-alerts" in {thread.name for thread in threading.enumerate()}
+        assert "ax-monitor-scheduler" in {thread.name for thread in threading.enumerate()}
         metrics.record(METRIC, 20, labels={"process": "parent"})
         (alert,) = alerts.evaluate_now()
         assert alert.group_labels == {"process": "parent"}

@@ -710,7 +710,7 @@ def test_stop_ends_everything(db: str) -> None:
         with HealthCheckService(store) as shared:
             shared.start_periodic_checks(5)
         assert not store.closed
-        assert not shared._ticker.running
+        assert not store.scheduler._schedules
 
 
 FORKED = """

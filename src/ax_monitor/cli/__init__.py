@@ -4,7 +4,7 @@
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
 | `status`, `logs`, `traces`, `metrics`, `costs`, `budgets` | one command each |
-| `import_`, `export`, `sql`, `doctor`, `demo` | the same |
+| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -38,6 +38,7 @@ INTERRUPTED: Final = 130
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
+    "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, TypeVar
 
+from ax_monitor.checks.outcome import worst
+from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.errors import StorageError
-from ax_monitor.health.outcome import worst
-from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.model import (
     Aggregation,
     AlertSeverity,

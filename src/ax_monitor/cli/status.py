@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from ax_monitor.checks.uptime import format_uptime
 from ax_monitor.cli._alerting import SEVERITY_STYLES
 from ax_monitor.cli._options import MonitorCommand, common_options, open_for_reading
 from ax_monitor.cli._output import (
@@ -23,7 +24,6 @@ from ax_monitor.cli._output import (
 from ax_monitor.cli._overview import UNKNOWN, Observer, Overview
 from ax_monitor.cli._units import format_value
 from ax_monitor.errors import StorageError
-from ax_monitor.health.uptime import format_uptime
 from ax_monitor.model import AlertSeverity, HealthStatus
 
 EXIT_CODES: Final = {

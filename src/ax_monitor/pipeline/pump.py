@@ -2,8 +2,8 @@
 
 It sleeps until `buffer_size` records wait, the flush interval is over, an error was logged, or
 somebody flushes. Then it takes everything that is pending as one batch. Between batches it pauses
-for `LINGER_MS`, so that under load batches are large, and does the housekeeping: checkpoints, the
-rings of dead processes, the report of dropped records.
+for `LINGER_MS`, so that under load batches are large, looks after the file (`maintenance.py`) and
+the rings of dead processes, and reports dropped records.
 
 This file owns everything about threads: starting, stopping, forking, the exit of the interpreter.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeVar
@@ -22,11 +21,12 @@ from ax_monitor.config import StoreOptions
 from ax_monitor.errors import StorageError
 from ax_monitor.events import Events
 from ax_monitor.pipeline.failpoints import failpoint
+from ax_monitor.pipeline.maintenance import Maintenance
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.recovery import recover_all, write_around_poison
+from ax_monitor.pipeline.stderr import StderrReport
 from ax_monitor.storage.connection import Connection
-from ax_monitor.storage.metric_deletion import Deletion
-from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
+from ax_monitor.storage.writer import Writer
 
 LINGER_MS: Final = 20  # pause between two batches under load
 BACKLOG_BYTES: Final = 2 * 1024 * 1024  # no pause while so much waits
@@ -37,16 +37,10 @@ SAMPLES_LINGER_MS: Final = 250
 SAMPLES_BACKLOG: Final = 250_000  # a third of the default ring
 SAMPLES_SEGMENTS: Final = 8
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
-SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
-SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
-SEAL_AGAIN_S: Final = 60.0  # the same after that failed
-SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
 CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
-REPORT_S: Final = 60.0  # how often the same trouble is written to stderr, at most
 FLUSH_S: Final = 30.0
-DELETE_ROWS: Final = 500  # a transaction: well under 50 ms
 T = TypeVar("T")
 
 
@@ -111,16 +105,15 @@ class Pump:
         self._failures = 0
         self._adopted = False  # the rings of dead processes have been looked at once
         self._next_adoption = 0.0
-        self._next_seal = 0.0
-        self._last_sync = self._clock.monotonic()
-        self._unsynced = False
         self._last_drain = self._clock.monotonic()
         self._caught_up = self._last_drain  # what was recorded before is in the database
         self._retry_s = 0.0
         self._next_try = 0.0
         self._drops_reported = 0
         self._last_drop_report = self._clock.monotonic()
-        self._last_stderr = float("-inf")
+        self._report = StderrReport(self._clock)
+        strict = self._options.durability == "strict"
+        self._maintenance = Maintenance(self._clock, self._report, strict=strict)
 
     # -- the thread -------------------------------------------------------------------------------
 
@@ -171,7 +164,8 @@ class Pump:
             last_round = self._stopping  # before the round: it writes what came until now
             with self._drain_lock:
                 self._work()
-                self._seal()
+                if self._writer is not None and not self._retry_s:
+                    self._maintenance.seal(self._writer, self._has_batches)
         with self._condition:
             self._running = False
             self._condition.notify_all()
@@ -195,9 +189,7 @@ class Pump:
                 return
         if self._ring.arm(self.buffer_size):
             now = self._clock.monotonic()
-            due = min(self._last_drain + self.flush_interval_ms / 1000, self._next_seal)
-            if self._unsynced:
-                due = min(due, self._last_sync + SYNC_S)
+            due = min(self._last_drain + self.flush_interval_ms / 1000, self._maintenance.due_s)
             self._wait(min(max(0.0, due - now), ADOPT_S))
 
     def _mostly_samples(self) -> bool:
@@ -206,6 +198,9 @@ class Pump:
 
     def _is_urgent(self) -> bool:
         return self._flushing > 0 or self._stopping
+
+    def _has_batches(self) -> bool:
+        return self._is_urgent() or self._ring.pending_bytes >= BACKLOG_BYTES
 
     def _wait(self, seconds: float) -> None:
         self._ring.wait(self._recorder.wake_fd, int(seconds * 1000) + (seconds > 0))
@@ -237,7 +232,7 @@ class Pump:
         target = ring.seq
         while True:
             written = self._write_pending(writer)
-            self._checkpoint(writer)
+            self._maintenance.checkpoint(writer, idle=ring.seq == ring.released_seq)
             if not written or (
                 ring.released_seq >= target
                 and (self._stopping or ring.pending_bytes < BACKLOG_BYTES)
@@ -258,7 +253,7 @@ class Pump:
         if not self._ring.claim(SAMPLES_SEGMENTS if self._mostly_samples() else BATCH_SEGMENTS):
             return False
         try:
-            sync = self._last_drain >= self._last_sync + SYNC_S
+            sync = self._maintenance.sync_due(self._last_drain)
             if sync:
                 writer.sync_next_commit(True)
             failpoint("before_write")
@@ -271,9 +266,8 @@ class Pump:
         self._unsure = False
         self._caught_up = self._last_drain
         self.batches += 1
-        self._unsynced = not sync and self._options.durability != "strict"
+        self._maintenance.committed(self._last_drain, synced=sync)
         if sync:
-            self._last_sync = self._last_drain
             writer.sync_next_commit(False)
         return True
 
@@ -315,40 +309,6 @@ class Pump:
         self._adopted = True
         self._next_adoption = self._clock.monotonic() + ADOPT_S
 
-    def _seal(self) -> None:
-        """Bring samples of minutes that are over into their final form, for a moment.
-
-        Nothing depends on when it happens, so what goes wrong here is only reported.
-        """
-        now = self._clock.monotonic()
-        if now < self._next_seal or self._writer is None or self._retry_s:
-            return
-        try:
-            more = True
-            while more and not self._is_urgent() and self._ring.pending_bytes < BACKLOG_BYTES:
-                more = self._writer.seal_samples(self._clock.time_ms())
-                self._checkpoint(self._writer)
-                if self._clock.monotonic() > now + SEALING_S:
-                    break
-            self._next_seal = now if more else now + SEAL_S
-        except Exception as error:  # a defect of ours must not end the thread
-            locked = isinstance(error, StorageError) and error.kind == "locked"
-            self._next_seal = now + (SEAL_S if locked else SEAL_AGAIN_S)
-            if not locked:
-                self._report(f"sealing samples failed, it is tried again: {error}")
-
-    def _checkpoint(self, writer: Writer) -> None:
-        wal = writer.wal()
-        waiting = wal.pages - wal.copied
-        idle = self._ring.seq == self._ring.released_seq
-        due = self._unsynced and self._clock.monotonic() >= self._last_sync + SYNC_S
-        if waiting > CHECKPOINT_PAGES or (idle and due):
-            wal = writer.checkpoint()
-            self._last_sync = self._clock.monotonic()
-            self._unsynced = False
-            if wal.pages > RESTART_PAGES:
-                writer.checkpoint(restart=True)
-
     def _failed(self, error: StorageError) -> None:
         self.flush_errors += 1
         self._failures += 1
@@ -364,14 +324,6 @@ class Pump:
             writer, self._writer = self._writer, None
             with contextlib.suppress(StorageError):  # it is replaced because it does not work
                 writer.close()
-
-    def _report(self, text: str) -> None:
-        """One line on stderr, once a minute at most; never through any logging."""
-        now = self._clock.monotonic()
-        if now >= self._last_stderr + REPORT_S and sys.stderr is not None:
-            self._last_stderr = now
-            with contextlib.suppress(Exception):  # stderr may be closed
-                print(f"ax-monitor: {text}", file=sys.stderr)
 
     def _report_drops(self, at_once: bool = False) -> None:
         """Tell of drops once per flush interval: an event and a record."""
@@ -446,57 +398,20 @@ class Pump:
         if not self._retry_s or self._clock.monotonic() >= self._next_try:
             self.drain_inline()
 
-    def delete_logs(self, before_ms: int) -> int:
-        """Delete log records before a time, a little at a time; how many it were."""
-        total = 0
-        while True:
-            with self._drain_lock:
-                if self._recorder.closed:
-                    return total
-                count = self._ready_writer().delete_logs(before_ms, DELETE_ROWS)
-            total += count
-            if count < DELETE_ROWS:
-                return total
-
-    def delete_traces(self, before_ms: int) -> int:
-        """Delete traces that ended before a time, a little at a time; how many it were."""
-        total = 0
-        more = True
-        while more:
-            with self._drain_lock:
-                gone, more = self._ready_writer().delete_traces(before_ms, DELETE_ROWS)
-            total += gone
-        return total
-
     def change(self, change: Callable[[Connection], T]) -> T:
         """Run `change` in one transaction of the write connection, between two batches."""
         with self._drain_lock:
             if self._recorder.closed:
                 raise StorageError(f"{self._database} has been closed")
-            return self._ready_writer().change(change)
+            writer = self._ready_writer()
+            self._maintenance.checkpoint(writer, idle=False)
+            return writer.change(change)
 
-    def delete_executions(self, before_ms: int) -> int:
-        """Delete executions that ended before a time, a little at a time; how many it were."""
-        total = 0
-        more = True
-        while more:
-            with self._drain_lock:
-                if self._recorder.closed:
-                    break
-                gone, more = self._ready_writer().delete_executions(before_ms, DELETE_ROWS)
-            total += gone
-        return total
-
-    def delete_samples(self, before_ms: int) -> int:
-        """Delete samples before a time, a little at a time; how many it were."""
-        deletion = Deletion(before_ms, self._clock.time_ms())
-        more = True
-        while more:
-            with self._drain_lock:
-                if self._recorder.closed:
-                    break
-                more = self._ready_writer().delete_samples(deletion)
-        return deletion.deleted
+    def checkpoint(self) -> None:
+        """Copy the WAL back into the database, as far as readers allow."""
+        with self._drain_lock:
+            if not self._recorder.closed:
+                self._ready_writer().checkpoint()
 
     # -- the end ----------------------------------------------------------------------------------
 

@@ -37,8 +37,10 @@ from ax_monitor.model import (
     WorkflowStepExecution,
 )
 from ax_monitor.pipeline import ring_files
+from ax_monitor.pipeline.maintenance import Step, run_in_slices
 from ax_monitor.pipeline.pump import FLUSH_S, Pump
 from ax_monitor.pipeline.recorder import Recorder
+from ax_monitor.pipeline.scheduler import Scheduler
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.storage import logs, metric_feed, metrics, series, traces, workflows
 from ax_monitor.storage.connection import (
@@ -48,6 +50,7 @@ from ax_monitor.storage.connection import (
     snapshot,
 )
 from ax_monitor.storage.health import take_write_lock
+from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.readers import ReaderPool
 from ax_monitor.storage.writer import Writer
@@ -61,13 +64,13 @@ T = TypeVar("T")
 
 
 class AttachedService(Protocol):
-    """A service with a thread of its own."""
+    """A service with something of its own to end."""
 
     def store_closes(self) -> None:
-        """The store closes now, or the interpreter exits: end the thread."""
+        """The store closes now, or the interpreter exits: end what goes on by itself."""
 
     def after_fork_in_child(self) -> None:
-        """The thread stayed with the parent. Only swap pointers."""
+        """All threads stayed with the parent. Only swap pointers."""
 
 
 class Store:
@@ -127,6 +130,7 @@ class Store:
         self._opened_at_ms = clock.time_ms()
         self._opened_at_s = clock.monotonic()
         self.events = Events()
+        self.scheduler = Scheduler(clock, self.events)  # what services do at regular times
         self.closed = False
         self._readers = ReaderPool(self.path, vfs=self.options.vfs)
         self._recorder: Recorder | None = None
@@ -207,6 +211,12 @@ class Store:
         since then on the monotonic clock: a clock that jumps ahead must not empty the database.
         """
         return min(self.clock.time_ms(), self._opened_at_ms + self.open_ms)
+
+    @property
+    def clocks_apart_ms(self) -> int:
+        """By how much the wall clock has been set since the store was opened, or the machine slept:
+        what has passed on it and on the monotonic clock differs by so many ms."""
+        return abs(self.clock.time_ms() - self._opened_at_ms - self.open_ms)
 
     @property
     def open_ms(self) -> int:
@@ -306,16 +316,19 @@ class Store:
 
     def delete_logs(self, before_ms: int) -> int:
         """Delete the log entries before a time, in small transactions; how many it were."""
-        return self._writing_pump().delete_logs(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: logs.delete_logs(connection, before_ms, n)
+        )
 
-    def _writing_pump(self) -> Pump:
-        """The pump, with everything recorded before written."""
-        if self._pump is None:
+    def delete_in_slices(self, step: Step) -> int:
+        """Call `step` in small transactions until there is no more, once everything recorded before
+        is written; the sum of what it says it did."""
+        if self.read_only:
             raise StorageError(f"{self.path} was opened read-only: nothing can be deleted")
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         self.flush()
-        return self._pump
+        return run_in_slices(self.write, step, lambda: self.closed)
 
     def follow_logs(
         self, query: LogQuery, *, last: int, poll_s: float, lookback_ms: int
@@ -401,7 +414,9 @@ class Store:
 
     def delete_traces(self, before_ms: int) -> int:
         """Delete the traces that ended before a time, with their spans; how many it were."""
-        return self._writing_pump().delete_traces(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: traces.delete_traces(connection, before_ms, n)
+        )
 
     # -- workflows --------------------------------------------------------------------------------
 
@@ -461,7 +476,9 @@ class Store:
 
     def delete_executions(self, before_ms: int) -> int:
         """Delete the executions that ended before a time, with their steps; how many it were."""
-        return self._writing_pump().delete_executions(before_ms)
+        return self.delete_in_slices(
+            lambda connection, n: workflows.delete_executions(connection, before_ms, n)
+        )
 
     # -- metrics ----------------------------------------------------------------------------------
 
@@ -584,7 +601,9 @@ class Store:
 
     def delete_samples(self, before_ms: int) -> int:
         """Delete the samples before a time, in small transactions; how many it were."""
-        return self._writing_pump().delete_samples(before_ms)
+        deletion = Deletion(before_ms, self.clock.time_ms())
+        self.delete_in_slices(lambda connection, _: (0, deletion.step(connection)))
+        return deletion.deleted
 
     # -- the rest ---------------------------------------------------------------------------------
 
@@ -610,6 +629,11 @@ class Store:
         if self.closed:
             raise StorageError(f"{self.path} has been closed")
         return self._pump.change(change)
+
+    def checkpoint(self) -> None:
+        """Copy the WAL back into the file, as far as readers allow, so that it gives space back."""
+        if self._pump is not None:
+            self._pump.checkpoint()
 
     # -- the end ----------------------------------------------------------------------------------
 
@@ -637,6 +661,7 @@ class Store:
         self._services.add(service)
 
     def _stop_services(self) -> None:
+        self.scheduler.close()
         for service in list(self._services):
             service.store_closes()
 
@@ -660,6 +685,7 @@ class Store:
         for connection in self._readers.forget():
             keep_forever(connection)
         self.events.after_fork_in_child()
+        self.scheduler.after_fork_in_child()
         for service in list(self._services):
             service.after_fork_in_child()
         if self._pump is not None and self._recorder is not None:

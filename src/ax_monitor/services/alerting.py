@@ -13,7 +13,6 @@ from ax_monitor.alerting.backtest import Backtest, run_backtest
 from ax_monitor.alerting.live import LiveEvaluator, Pass
 from ax_monitor.alerting.rules_file import RulesLoaded, plan_rules, read_rules_file, store_rules
 from ax_monitor.alerting.silences import make_silence
-from ax_monitor.alerting.thread import EvaluationThread
 from ax_monitor.clock import Moment
 from ax_monitor.errors import AlertRuleError
 from ax_monitor.model import (
@@ -26,13 +25,14 @@ from ax_monitor.model import (
     NoDataPolicy,
     Silence,
 )
+from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import Service, check_positive
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import alert_rules, alerts
 from ax_monitor.storage.alert_rules import BrokenRule
 from ax_monitor.storage.connection import Connection
 
-DELETE_ROWS: Final = 200  # a transaction
+FEED_S: Final = 5.0  # between evaluations, samples are taken so often, before they are sealed
 T = TypeVar("T")
 _FIXED: Final = ("id", "created_at", "updated_at", "origin")
 
@@ -45,8 +45,8 @@ class AlertingService(Service):
     same rules: each alert is raised by one of them. What a rule waits for (`for_ms`, `cooldown_ms`)
     goes on after a restart, and is not disturbed when somebody sets the clock.
 
-    Lifecycle: `start_evaluation()` begins a daemon thread, `ax-monitor-alerts`, which ends with
-    `stop_evaluation()`, `stop()` or the store. A forked child has none until it starts its own.
+    Lifecycle: what `start_evaluation()` begins, on the store's scheduler, ends with
+    `stop_evaluation()`, `stop()` or the store. A forked child evaluates nothing until it starts.
     Thread-safety: any thread.
     Cost: a pass takes about 1 µs for each window and 0.1 µs for each rule, without the GIL, and
     0.1 ms for each alert. A change of rules, by any process, has the windows read anew.
@@ -89,8 +89,9 @@ class AlertingService(Service):
 
     def _reset(self) -> None:
         self._lock = threading.Lock()  # guards the evaluator
-        self._thread_lock = threading.Lock()
-        self._thread: EvaluationThread | None = None
+        self._starting = threading.Lock()  # guards what follows
+        self._evaluation: Schedule | None = None
+        self._feed: Schedule | None = None
 
     def _read(self, query: Callable[[Connection], T]) -> T:
         def checked(connection: Connection) -> T:
@@ -272,24 +273,39 @@ class AlertingService(Service):
     # -- evaluation -------------------------------------------------------------------------------
 
     def start_evaluation(self, interval_ms: int = 60_000) -> None:
-        """Evaluate all rules now, and then at every interval, on a thread. May be called twice."""
+        """Evaluate all rules now, and then at every interval, on the store's scheduler.
+
+        Between two evaluations, samples are taken in every 5 s. Called again, it only changes the
+        interval. Evaluations that come too late, because the machine slept or was busy, are
+        skipped.
+
+        Raises:
+            ValueError: `interval_ms` is no integer of at least 1.
+            StorageError: the store has been closed.
+        """
         check_positive("interval_ms", interval_ms)
-        with self._thread_lock:
-            if self._thread is not None:
-                if self._thread.interval_ms == interval_ms:
-                    return
-                self._thread.stop()
-            self._thread = EvaluationThread(
-                self._store.clock, interval_ms, self._evaluate_quietly, self._take_feed
+        interval_s = interval_ms / 1000
+        with self._starting:
+            if self._evaluation is not None and self._evaluation.interval_s == interval_s:
+                return
+            self._cancel()
+            scheduler = self._store.scheduler
+            self._evaluation = scheduler.every(
+                "the evaluation of alert rules", interval_s, self._evaluate_quietly, first_s=0
             )
-            self._thread.start()
+            if interval_s > FEED_S:
+                self._feed = scheduler.every("alerting", FEED_S, self._take_feed)
 
     def stop_evaluation(self) -> None:
-        """End that; an evaluation that runs is waited for. May be called twice."""
-        with self._thread_lock:
-            thread, self._thread = self._thread, None
-        if thread is not None:
-            thread.stop()
+        """End that; an evaluation under way is waited for. May be called twice."""
+        with self._starting:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        for schedule in (self._feed, self._evaluation):
+            if schedule is not None:
+                schedule.cancel()
+        self._evaluation = self._feed = None
 
     def evaluate_now(self) -> list[Alert]:
         """Evaluate all rules once; the alerts that were triggered by that, in this process.
@@ -307,7 +323,7 @@ class AlertingService(Service):
     def _evaluate_quietly(self) -> None:
         try:
             self.evaluate_now()
-        except Exception as error:  # the thread goes on: the next evaluation may do better
+        except Exception as error:  # the next evaluation may do better
             if not self._store.closed:
                 self._store.events.emit("evaluation.error", {"rule": None, "error": str(error)})
 
@@ -402,14 +418,9 @@ class AlertingService(Service):
         """
         before_ms = self._first_moment_kept(retention_days)
         self._store.write(lambda connection: alerts.delete_silences(connection, before_ms))
-        total = 0
-        while True:
-            count = self._store.write(
-                lambda connection: alerts.delete_resolved(connection, before_ms, DELETE_ROWS)
-            )
-            total += count
-            if count < DELETE_ROWS:
-                return total
+        return self._store.delete_in_slices(
+            lambda connection, limit: alerts.delete_resolved(connection, before_ms, limit)
+        )
 
     # -- silences ---------------------------------------------------------------------------------
 

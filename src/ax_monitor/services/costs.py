@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Final, Literal, TypeVar
 
 from ax_monitor._native import new_id
-from ax_monitor.costs.periods import MS_PER_DAY, day_start, period_around
-from ax_monitor.costs.projection import HISTORY_MIN, Forecast, forecast
+from ax_monitor.budgeting.periods import MS_PER_DAY, day_start, period_around
+from ax_monitor.budgeting.projection import HISTORY_MIN, Forecast, forecast
 from ax_monitor.model._check import is_finite, is_int64, shown
 from ax_monitor.model.costs import Budget, BudgetStatus, CostProjection, CostSummary, DailyCost
 from ax_monitor.pipeline.service import Service, check_positive

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Final
 
 from ax_monitor._version import __version__
-from ax_monitor.errors import StorageError
-from ax_monitor.health.board import CheckBoard
-from ax_monitor.health.cache import CacheCheck
-from ax_monitor.health.cpu import SAMPLE_S, CpuCheck
-from ax_monitor.health.damping import Damping
-from ax_monitor.health.database import DatabaseCheck
-from ax_monitor.health.disk import DiskCheck
-from ax_monitor.health.executions import QueueCheck
-from ax_monitor.health.memory import MemoryCheck
-from ax_monitor.health.outcome import Check, worst
-from ax_monitor.health.providers import Providers
-from ax_monitor.health.recording import NO_THREAD, RecorderCheck
-from ax_monitor.health.thresholds import HealthThresholds
-from ax_monitor.health.ticker import Ticker
-from ax_monitor.health.timed import Checked, on_daemon_thread
-from ax_monitor.health.uptime import format_uptime
+from ax_monitor.checks.board import CheckBoard
+from ax_monitor.checks.cache import CacheCheck
+from ax_monitor.checks.cpu import SAMPLE_S, CpuCheck
+from ax_monitor.checks.damping import Damping
+from ax_monitor.checks.database import DatabaseCheck
+from ax_monitor.checks.disk import DiskCheck
+from ax_monitor.checks.executions import QueueCheck
+from ax_monitor.checks.memory import MemoryCheck
+from ax_monitor.checks.outcome import Check, worst
+from ax_monitor.checks.providers import Providers
+from ax_monitor.checks.recording import NO_THREAD, RecorderCheck
+from ax_monitor.checks.thresholds import HealthThresholds
+from ax_monitor.checks.timed import Checked, Pass, on_daemon_thread
+from ax_monitor.checks.uptime import format_uptime
 from ax_monitor.model import HealthCheck, HealthStatus, ProbeAnswer, SystemHealth
+from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import Service, check_positive
 from ax_monitor.pipeline.store import Store
 
@@ -36,6 +36,8 @@ OWN_COMPONENTS: Final = (
     "memory",
     "recorder",
 )
+
+STOP_S: Final = 1.0  # a stop waits for checks under way no longer than this
 
 
 class HealthCheckService(Service):
@@ -121,7 +123,9 @@ class HealthCheckService(Service):
         self._board.put("worker_pool", own[3], limit_s + SAMPLE_S)
         self._board.put("providers", self._providers, self._providers.limit_s)
         self._damping = Damping(recover_after)
-        self._ticker = Ticker("ax-monitor-health", self._tick, clock)
+        self._passes = Pass(lambda: self._all_told(*self._measure()))
+        self._starting = threading.Lock()  # guards the schedule
+        self._periodic: Schedule | None = None
         opened.attach(self)
 
     # -- what there is to check -----------------------------------------------------------------
@@ -319,16 +323,28 @@ class HealthCheckService(Service):
             StorageError: the store has been closed.
         """
         check_positive("interval_ms", interval_ms)
-        if self._store.closed:
-            raise StorageError(f"{self._store.path} has been closed")
-        self._ticker.start(interval_ms / 1000)
+        self._schedule(interval_ms / 1000, first_s=0)
+
+    def _schedule(self, interval_s: float, first_s: float) -> None:
+        with self._starting:
+            if self._periodic is not None:
+                if self._periodic.interval_s == interval_s:
+                    return
+                self._periodic.cancel()
+            self._periodic = self._store.scheduler.every(
+                "checking the health", interval_s, self._passes.begin, first_s=first_s
+            )
 
     def stop_periodic_checks(self) -> None:
-        """No more of that. May be called twice."""
-        self._ticker.stop()
+        """No more of that; checks under way are waited for, for a moment. May be called twice."""
+        self._cancel()
+        self._passes.wait(STOP_S)
 
-    def _tick(self) -> None:
-        self._all_told(*self._measure())
+    def _cancel(self) -> None:
+        with self._starting:
+            periodic, self._periodic = self._periodic, None
+        if periodic is not None:
+            periodic.cancel()
 
     def stop(self) -> None:
         """End the periodic checks; else as of every service."""
@@ -337,11 +353,13 @@ class HealthCheckService(Service):
 
     def store_closes(self) -> None:
         """The store closes now, or the interpreter exits: end the periodic checks."""
-        self._ticker.stop(wait_s=0)
+        self._cancel()
 
     def after_fork_in_child(self) -> None:
         """The threads stayed with the parent."""
-        self._ticker.after_fork_in_child()
+        self._starting = threading.Lock()
+        self._periodic = None
+        self._passes.after_fork_in_child()
         self._damping.after_fork_in_child()
         self._board.after_fork_in_child()
         self._providers.after_fork_in_child()

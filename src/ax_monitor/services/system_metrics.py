@@ -11,9 +11,10 @@ from typing import Any, Final, Protocol
 
 from ax_monitor.clock import SYSTEM_CLOCK, Clock
 from ax_monitor.model.metrics import MetricType
+from ax_monitor.pipeline.scheduler import Schedule, Scheduler
 
 INTERVAL_MIN_MS: Final = 100  # the kernel counts CPU time in steps of 10 ms
-_STOP_S: Final = 1.0  # a stop waits for a sample under way no longer than this
+STOP_S: Final = 1.0  # a stop waits for a sample under way no longer than this
 
 MACHINE: Final = {"scope": "machine"}
 PROCESS: Final = {"scope": "process"}
@@ -26,8 +27,20 @@ class Series(Protocol):
         """Take a value, as of now."""
 
 
+class HasScheduler(Protocol):
+    """Has a scheduler; a `Store` is one."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """What calls at regular times."""
+
+
 class Metrics(Protocol):
     """Where series come from; a `MetricsCollector` is one."""
+
+    @property
+    def store(self) -> HasScheduler:
+        """Whose scheduler calls."""
 
     def series(
         self,
@@ -65,10 +78,10 @@ class SystemSampler:
 
     Lifecycle: `start()`, `stop()`; both may be called again. A forked child does not sample.
     Thread-safety: any thread.
-    Cost: a thread that sleeps, and about 0.3 ms for each sample.
+    Cost: about 0.3 ms for each sample, on the scheduler's thread.
 
     Args:
-        metrics: Gets the values: a `MetricsCollector`, or whatever has its `series`.
+        metrics: Gets the values: a `MetricsCollector`. Its store's scheduler is used.
         interval_ms: From one sample to the next, at least 100 (default 10000). Samples that come
             too late, because the machine slept or was busy, are skipped and not made up for.
         disk_path: A path on the file system to look at (default: the working directory as it is
@@ -91,6 +104,7 @@ class SystemSampler:
             raise ValueError(
                 f"interval_ms must be an integer of at least {INTERVAL_MIN_MS}, got {interval_ms!r}"
             )
+        self._metrics = metrics
         self._interval_s = interval_ms / 1000
         self._clock = clock
         self._disk_path = os.getcwd() if disk_path is None else os.fspath(disk_path)
@@ -102,43 +116,34 @@ class SystemSampler:
         self.errors = 0
         self.last_error: str | None = None
         self._last: _CpuTimes | None = None
-        self._starting = threading.Lock()  # guards the thread
-        self._thread: threading.Thread | None = None
-        self._stopped = threading.Event()
+        self._starting = threading.Lock()  # guards the schedule
+        self._schedule: Schedule | None = None
 
     @property
     def running(self) -> bool:
         """Is it sampling, in this process?"""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+        schedule = self._schedule
+        return schedule is not None and schedule.running
 
     def start(self) -> None:
         """Take a first sample, and one after each interval. CPU usage begins with the second."""
         import psutil  # noqa: F401, PLC0415 (here, so that a sample does not pay for it)
 
         with self._starting:
-            if self.running:
-                return
-            self._stopped = threading.Event()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._stopped,), name="ax-monitor-system", daemon=True
-            )
-            self._thread.start()
+            if not self.running:
+                self._schedule = self._metrics.store.scheduler.every(
+                    "sampling the machine", self._interval_s, self._tick, first_s=0
+                )
 
     def stop(self) -> None:
-        """End the thread; a sample under way may still be recorded."""
+        """No more samples; one under way may still be recorded."""
         with self._starting:
-            thread, self._thread = self._thread, None
-            self._stopped.set()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(_STOP_S)
+            schedule, self._schedule = self._schedule, None
+        if schedule is not None:
+            schedule.cancel(STOP_S)
 
-    def _run(self, stopped: threading.Event) -> None:
-        started = self._clock.monotonic()
-        wait_s = 0.0
-        while not stopped.wait(wait_s):
-            self.sample_once()
-            wait_s = until_next(self._clock.monotonic() - started, self._interval_s)
+    def _tick(self) -> None:
+        self.sample_once()
 
     # -- figures ----------------------------------------------------------------------------------
 
@@ -208,12 +213,3 @@ def _record_share(series: Series, part: float, whole: float) -> int:
     # Clocks of CPUs and of the wall are not read at quite the same moment.
     series.record(min(max(100.0 * part / whole, 0.0), 100.0))
     return 1
-
-
-def until_next(elapsed_s: float, interval_s: float) -> float:
-    """How long until the next multiple of the interval that is not over.
-
-    >>> until_next(0.25, 1.0), until_next(7.5, 1.0)
-    (0.75, 0.5)
-    """
-    return interval_s - elapsed_s % interval_s

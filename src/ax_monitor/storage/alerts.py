@@ -176,8 +176,11 @@ def resolve(
     return True
 
 
-def delete_resolved(connection: apsw.Connection, before_ms: int, limit: int) -> int:
-    """Delete at most `limit` alerts that were resolved before a time, with their history."""
+def delete_resolved(connection: apsw.Connection, before_ms: int, limit: int) -> tuple[int, bool]:
+    """Delete at most `limit` alerts that were resolved before a time, with their history.
+
+    Returns how many are gone now, and whether there may be more.
+    """
     ids = [
         alert_id
         for (alert_id,) in connection.execute(
@@ -188,7 +191,7 @@ def delete_resolved(connection: apsw.Connection, before_ms: int, limit: int) -> 
     ]
     for table, column in (("alert_transitions", "alert_id"), ("alerts", "id")):
         connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(i,) for i in ids])
-    return len(ids)
+    return len(ids), len(ids) == limit
 
 
 # -- history --------------------------------------------------------------------------------------

@@ -344,3 +344,38 @@ def data_version(connection: apsw.Connection) -> int:
     version = connection.pragma("data_version")
     assert isinstance(version, int)
     return version
+
+
+# -- changes --------------------------------------------------------------------------------------
+
+
+def delete_logs(connection: apsw.Connection, before_ms: int, limit: int) -> tuple[int, bool]:
+    """Delete at most `limit` of the oldest log records before a time, and from the index too.
+
+    For the write connection, which runs no triggers. Returns how many are gone now, and whether
+    there may be more.
+    """
+    rows = connection.execute(
+        "SELECT seq, message, context FROM log_records WHERE seq < ? ORDER BY seq LIMIT ?",
+        (first_key(before_ms), limit),
+    ).fetchall()
+    if rows:
+        connection.executemany(
+            "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)",
+            [(seq, message) for seq, message, _ in rows],
+        )
+        connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
+        _delete_contexts(connection, {context for _, _, context in rows})
+    return len(rows), len(rows) == limit
+
+
+def _delete_contexts(connection: apsw.Connection, contexts: set[apsw.SQLiteValue]) -> None:
+    """Delete those of the contexts that no record refers to any more."""
+    before = connection.total_changes()
+    connection.executemany(
+        "DELETE FROM log_contexts WHERE id = ?1 "
+        "AND NOT EXISTS (SELECT 1 FROM log_records WHERE context = ?1)",
+        [(context,) for context in contexts],
+    )
+    if connection.total_changes() != before:
+        connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed + 1")

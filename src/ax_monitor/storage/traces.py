@@ -298,19 +298,22 @@ def interrupt_traces(connection: apsw.Connection, ring_id: bytes) -> int:
     return connection.changes()
 
 
-def delete_traces(connection: apsw.Connection, before_ms: int, limit: int) -> tuple[int, bool]:
+def delete_traces(
+    connection: apsw.Connection, before_ms: int, limit: int, *, keep_open: bool = False
+) -> tuple[int, bool]:
     """Delete at most `limit` spans, with events and traces, of traces that ended before a time.
 
-    A trace that never ended counts from its start. Returns how many traces are gone now, and
-    whether there may be more.
+    A trace that never ended counts from its start, or stays (`keep_open`). Returns how many traces
+    are gone now, and whether there may be more.
     """
     old = [
         trace_id
         for (trace_id,) in connection.execute(
             "SELECT trace_id FROM traces WHERE started_at < ?1 "
-            "AND coalesce(completed_at, interrupted_at, started_at) < ?1 "
+            "AND coalesce(completed_at, interrupted_at, started_at) < ?1 AND NOT (?3 "
+            "AND completed_at IS NULL AND interrupted_at IS NULL AND ring IS NOT NULL) "
             "ORDER BY started_at LIMIT ?2",
-            (before_ms, limit),
+            (before_ms, limit, keep_open),
         )
     ]
     gone = 0

@@ -20,7 +20,6 @@ from ax_monitor.storage.connection import (
     storage_errors,
     translate,
 )
-from ax_monitor.storage.logs import first_key
 from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.migrations import migrate
 from ax_monitor.storage.records import KINDS, WRITE_BATCH
@@ -199,56 +198,9 @@ class Writer:
             if restart:
                 self._connection.set_busy_timeout(WRITER_BUSY_MS)
 
-    def delete_logs(self, before_ms: int, limit: int) -> int:
-        """Delete at most `limit` of the oldest log records before a time; how many it were."""
-        with storage_errors(self.path, "writing to"):
-            connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                rows = connection.execute(
-                    "SELECT seq, message, context FROM log_records WHERE seq < ? "
-                    "ORDER BY seq LIMIT ?",
-                    (first_key(before_ms), limit),
-                ).fetchall()
-                if rows:
-                    connection.executemany(
-                        "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)",
-                        [(seq, message) for seq, message, _ in rows],
-                    )
-                    connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
-                    self._delete_contexts({context for _, _, context in rows})
-                connection.execute("COMMIT")
-                return len(rows)
-            except BaseException:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
-
-    def _delete_contexts(self, contexts: set[apsw.SQLiteValue]) -> None:
-        """Delete those of the contexts that no record refers to any more."""
-        connection = self._connection
-        before = connection.total_changes()
-        connection.executemany(
-            "DELETE FROM log_contexts WHERE id = ?1 "
-            "AND NOT EXISTS (SELECT 1 FROM log_records WHERE context = ?1)",
-            [(context,) for context in contexts],
-        )
-        if connection.total_changes() != before:  # this connection runs no triggers
-            connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed + 1")
-
-    def delete_traces(self, before_ms: int, limit: int) -> tuple[int, bool]:
-        """As `storage.traces.delete_traces`, in one transaction."""
-        return self.change(lambda connection: traces.delete_traces(connection, before_ms, limit))
-
     def interrupt_traces(self, ring_id: bytes) -> int:
         """Mark the traces that the owner of a ring left open; how many it were."""
         return self.change(lambda connection: traces.interrupt_traces(connection, ring_id))
-
-    def delete_executions(self, before_ms: int, limit: int) -> tuple[int, bool]:
-        """As `storage.workflows.delete_executions`, in one transaction."""
-        return self.change(
-            lambda connection: workflows.delete_executions(connection, before_ms, limit)
-        )
 
     def interrupt_executions(self, ring_id: bytes) -> int:
         """End the executions and steps that the owner of a ring left; how many executions."""

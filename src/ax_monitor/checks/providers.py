@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ax_monitor.checks.board import CheckBoard
+from ax_monitor.checks.outcome import Findings, Outcome
+from ax_monitor.checks.probes import make_probe
 from ax_monitor.clock import Clock
-from ax_monitor.health.board import CheckBoard
-from ax_monitor.health.outcome import Findings, Outcome
-from ax_monitor.health.probes import make_probe
 from ax_monitor.model import HealthStatus
 
 NOT_CONFIGURED: Final = "not configured"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from ax_monitor.health.outcome import Check, Findings, Outcome
+from ax_monitor.checks.outcome import Check, Findings, Outcome
 
 _PORTS: Final = {"http": 80, "https": 443, "tcp": None}
 _TOO_MANY_REQUESTS: Final = 429

@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ax_monitor.checks.outcome import Check, Outcome, failed, fault, read_answer
 from ax_monitor.clock import Clock
-from ax_monitor.health.outcome import Check, Outcome, failed, fault, read_answer
 from ax_monitor.model import HealthCheck
 
 T = TypeVar("T")
@@ -126,6 +126,38 @@ def run_all(checks: Iterable[TimedCheck]) -> list[Checked]:
     """Run them side by side; the results in their order."""
     runs = [check.start() for check in checks]
     return [run.wait() for run in runs]
+
+
+class Pass:
+    """Some checks at regular times, on a thread of their own: whoever begins them goes on at once.
+
+    Thread-safety: any thread may wait; one begins.
+
+    Args:
+        work: Runs the checks.
+    """
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work = work
+        self._thread: threading.Thread | None = None
+
+    def begin(self) -> None:
+        """Run them, unless they still run."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        thread = threading.Thread(target=self._work, name="ax-monitor-health", daemon=True)
+        thread.start()
+        self._thread = thread
+
+    def wait(self, limit_s: float) -> None:
+        """Until those under way are done, so long at most."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(limit_s)
+
+    def after_fork_in_child(self) -> None:
+        """The thread stayed with the parent."""
+        self._thread = None
 
 
 def _too_late(limit_s: float) -> Outcome:

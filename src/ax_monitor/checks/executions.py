@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from ax_monitor.health.outcome import Findings, Outcome
-from ax_monitor.health.thresholds import HealthThresholds
+from ax_monitor.checks.outcome import Findings, Outcome
+from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage.health import count_running
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from ax_monitor.health.outcome import severity, worst
+from ax_monitor.checks.outcome import severity, worst
 from ax_monitor.model import HealthStatus
 
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from ax_monitor import HealthStatus, HealthThresholds
-from ax_monitor.health import cgroup
-from ax_monitor.health.cpu import CpuCheck, CpuTimes, read_times, usable_cpus
-from ax_monitor.health.disk import DiskCheck
-from ax_monitor.health.memory import MachineMemory, MemoryCheck
-from ax_monitor.health.outcome import CannotTellError, Outcome
+from ax_monitor.checks import cgroup
+from ax_monitor.checks.cpu import CpuCheck, CpuTimes, read_times, usable_cpus
+from ax_monitor.checks.disk import DiskCheck
+from ax_monitor.checks.memory import MachineMemory, MemoryCheck
+from ax_monitor.checks.outcome import CannotTellError, Outcome
 
 HEALTHY, DEGRADED, UNHEALTHY = HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.UNHEALTHY
 LIMITS = HealthThresholds()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ax_monitor import HealthCheck, HealthStatus, HealthThresholds
-from ax_monitor.health.damping import Damping
-from ax_monitor.health.outcome import (
+from ax_monitor.checks.damping import Damping
+from ax_monitor.checks.outcome import (
     CannotTellError,
     Findings,
     describe,
@@ -22,10 +19,7 @@ from ax_monitor.health.outcome import (
     severity,
     worst,
 )
-from ax_monitor.health.ticker import Ticker, until_next
-from ax_monitor.health.uptime import format_uptime
-from tests.conftest import FakeClock
-from tests.faults.harness import wait_until
+from ax_monitor.checks.uptime import format_uptime
 
 HEALTHY, DEGRADED, UNHEALTHY = HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.UNHEALTHY
 
@@ -184,50 +178,3 @@ def test_changes_are_a_chain_and_never_hide_the_worst(seen: str, recover_after: 
         recent = [letters[one] for one in seen[: number + 1][-recover_after:]]
         if len(recent) == recover_after and len(set(recent)) == 1:
             assert last is worst(recent) or severity(last) > severity(recent[0])
-
-
-# -- ticks -----------------------------------------------------------------------------------------
-
-
-def run_ticker(work: Callable[[], object], clock: Any, interval_s: float, for_s: float) -> None:
-    ticker = Ticker("test-ticker", work, clock)
-    ticker.start(interval_s)
-    time.sleep(for_s)
-    ticker.stop()
-    assert not ticker.running
-
-
-def test_t3_missed_ticks_are_skipped(clock: FakeClock) -> None:
-    """A process that was suspended for an hour does not make up for it."""
-    calls: list[float] = []
-
-    def work() -> None:
-        calls.append(time.monotonic())
-        clock.advance(3600.001)
-
-    run_ticker(work, clock, 0.02, 0.15)
-    assert 3 <= len(calls) <= 30
-
-
-def test_ticks_lie_on_multiples_of_the_interval() -> None:
-    """However long the work takes."""
-    for elapsed in (0.0, 0.1, 0.999, 1.0, 5.25, 3600.5):
-        wait = until_next(elapsed, 1.0)
-        assert 0 < wait <= 1
-        assert (elapsed + wait) % 1 == pytest.approx(0, abs=1e-9)
-
-
-def test_starting_twice_is_one_thread_and_stopping_twice_is_fine(clock: FakeClock) -> None:
-    """With another interval it goes on with that."""
-    calls: list[int] = []
-    ticker = Ticker("test-ticker", lambda: calls.append(1), clock)
-    ticker.start(60)
-    first = threading.active_count()
-    ticker.start(60)
-    assert threading.active_count() == first
-    wait_until(lambda: calls)
-    ticker.start(0.01)
-    wait_until(lambda: len(calls) > 3)
-    ticker.stop()
-    ticker.stop()
-    wait_until(lambda: threading.active_count() == first - 1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ax_monitor.checks.outcome import Check
+from ax_monitor.checks.timed import Checked, TimedCheck, run_all
 from ax_monitor.clock import Clock
-from ax_monitor.health.outcome import Check
-from ax_monitor.health.timed import Checked, TimedCheck, run_all
 
 
 class CheckBoard:

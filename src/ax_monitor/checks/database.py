@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ax_monitor.checks.disk import file_bytes, format_bytes
+from ax_monitor.checks.outcome import Findings, Outcome, describe
+from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.errors import StorageError
-from ax_monitor.health.disk import file_bytes, format_bytes
-from ax_monitor.health.outcome import Findings, Outcome, describe
-from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import health as storage
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from ax_monitor.health.outcome import CannotTellError, Findings, Outcome
-from ax_monitor.health.thresholds import HealthThresholds
+from ax_monitor.checks.outcome import CannotTellError, Findings, Outcome
+from ax_monitor.checks.thresholds import HealthThresholds
 
 
 class DiskCheck:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ax_monitor.health import cgroup
-from ax_monitor.health.outcome import CannotTellError, Findings, Outcome
-from ax_monitor.health.thresholds import HealthThresholds
+from ax_monitor.checks import cgroup
+from ax_monitor.checks.outcome import CannotTellError, Findings, Outcome
+from ax_monitor.checks.thresholds import HealthThresholds
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from ax_monitor.checks.disk import file_bytes, format_bytes
+from ax_monitor.checks.outcome import Findings, Outcome
+from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.clock import Clock
-from ax_monitor.health.disk import file_bytes, format_bytes
-from ax_monitor.health.outcome import Findings, Outcome
-from ax_monitor.health.thresholds import HealthThresholds
 from ax_monitor.model import HealthStatus
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.pipeline.store import Store

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from ax_monitor import HealthStatus
+from ax_monitor.checks.board import CheckBoard
+from ax_monitor.checks.outcome import Check
+from ax_monitor.checks.timed import TimedCheck, on_daemon_thread
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.health.board import CheckBoard
-from ax_monitor.health.outcome import Check
-from ax_monitor.health.timed import TimedCheck, on_daemon_thread
 from tests.faults.harness import wait_until
 
 LIMIT_S = 0.05

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ax_monitor.health import cgroup
-from ax_monitor.health.outcome import CannotTellError, Findings, Outcome
-from ax_monitor.health.thresholds import HealthThresholds
+from ax_monitor.checks import cgroup
+from ax_monitor.checks.outcome import CannotTellError, Findings, Outcome
+from ax_monitor.checks.thresholds import HealthThresholds
 
 SAMPLE_S: Final = 0.1  # the kernel counts CPU time in steps of 10 ms
 STALE_S: Final = 120.0  # an average over a longer time says nothing about now

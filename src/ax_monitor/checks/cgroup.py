@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from ax_monitor.health.outcome import CannotTellError
+from ax_monitor.checks.outcome import CannotTellError
 
 PROC: Final = "/proc/self"
 UNLIMITED: Final = 2**60  # version 1 writes a number of pages near 2^63 where there is no limit

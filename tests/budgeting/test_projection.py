@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ax_monitor.costs.periods import MS_PER_DAY, day_start, period_around
-from ax_monitor.costs.projection import HISTORY_MIN, Trend, forecast, student_t
+from ax_monitor.budgeting.periods import MS_PER_DAY, day_start, period_around
+from ax_monitor.budgeting.projection import HISTORY_MIN, Trend, forecast, student_t
 
 # Of any table of Student's t distribution, e.g. Abramowitz & Stegun, table 26.10.
 T_TABLE = {

@@ -6,11 +6,11 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any, Final
 
+from ax_monitor.checks.executions import SETTLE_S
+from ax_monitor.checks.outcome import Check, Outcome, read_answer
+from ax_monitor.checks.providers import NOT_CONFIGURED
 from ax_monitor.clock import Clock
 from ax_monitor.errors import StorageError
-from ax_monitor.health.executions import SETTLE_S
-from ax_monitor.health.outcome import Check, Outcome, read_answer
-from ax_monitor.health.providers import NOT_CONFIGURED
 from ax_monitor.model import HealthStatus, MetricType
 from ax_monitor.pipeline.store import Store
 

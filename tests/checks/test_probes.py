@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ax_monitor import HealthStatus
+from ax_monitor.checks.outcome import Outcome
+from ax_monitor.checks.probes import make_probe
+from ax_monitor.checks.providers import Providers
+from ax_monitor.checks.timed import TimedCheck
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.health.outcome import Outcome
-from ax_monitor.health.probes import make_probe
-from ax_monitor.health.providers import Providers
-from ax_monitor.health.timed import TimedCheck
 
 HEALTHY, DEGRADED, UNHEALTHY = HealthStatus.HEALTHY, HealthStatus.DEGRADED, HealthStatus.UNHEALTHY
 
