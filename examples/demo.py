@@ -146,7 +146,7 @@ def import_files() -> None:
 def run_engine() -> int:
     """Returns how many log calls of the killed process had returned when it last said so."""
     heading("2. Four threads and one more process work and log; then: kill -9")
-    with ax_monitor.open(DATABASE, logger_options={"min_level": "debug"}) as monitor:
+    with ax_monitor.open(DATABASE, logger={"min_level": "debug"}) as monitor:
         engine = Engine(monitor.logger, monitor.tracer, "engine")
         threads = [threading.Thread(target=engine.run, args=(i,)) for i in range(THREADS)]
         child = subprocess.Popen(

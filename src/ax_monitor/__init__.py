@@ -58,7 +58,7 @@ from ax_monitor.model import (
     WorkflowStepAttempt,
     WorkflowStepExecution,
 )
-from ax_monitor.monitor import Monitor, open
+from ax_monitor.monitor import Monitor, configure, default_monitor, open
 from ax_monitor.pipeline.stats import RecorderStats
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
@@ -93,8 +93,16 @@ _LATER = {
 }
 
 
+# Those of the default monitor. Never kept: `configure` may make another one the default.
+_OF_DEFAULT = frozenset(
+    {"alerts", "costs", "health", "logger", "metrics", "retention", "tracer", "workflows"}
+)
+
+
 def __getattr__(name: str) -> Any:
-    """A name of `_LATER`, from then on an ordinary one."""
+    """A service of the default monitor; or a name of `_LATER`, from then on an ordinary one."""
+    if name in _OF_DEFAULT:
+        return getattr(default_monitor(), name)
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_LATER[name]), name)
@@ -170,7 +178,9 @@ __all__ = [
     "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "carry_context",
+    "configure",
     "current_context",
+    "default_monitor",
     "open",
     "search_text",
     "use_context",

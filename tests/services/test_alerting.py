@@ -333,7 +333,7 @@ def test_a_disabled_rule_is_not_evaluated(one: Engine) -> None:
 
 def test_samples_that_are_not_flushed_count(db: str) -> None:
     """Evaluation sees what was recorded a moment before, whatever the flush interval."""
-    with ax_monitor.open(db, metrics_options={"flush_interval_ms": 3_600_000}) as monitor:
+    with ax_monitor.open(db, metrics={"flush_interval_ms": 3_600_000}) as monitor:
         monitor.alerts.create_rule("n", "d", METRIC, condition(), "info")
         monitor.metrics.record(METRIC, 11)
         assert len(monitor.alerts.evaluate_now()) == 1

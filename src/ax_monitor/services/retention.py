@@ -115,6 +115,7 @@ class RetentionService(Service):
         self._max_bytes = max_bytes
         self._interval_s = interval_ms / 1000
         self._merge_due = 0  # log records deleted since the index was tidied
+        self.is_decided = False  # somebody has called start or stop
         self._use_store(store)
         self._reset()
         self._store.attach(self)
@@ -196,23 +197,28 @@ class RetentionService(Service):
 
     # -- automatic --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Run by itself, on the store's scheduler: first in some minutes, then at the interval.
+    def start(self, *, first_s: float | None = None) -> None:
+        """Run by itself, on the store's scheduler, at the interval. May be called twice.
 
-        May be called twice.
+        Args:
+            first_s: After how many seconds first (default: some minutes, at random, so that
+                processes that start together do not run it together).
 
         Raises:
             StorageError: the store has been closed.
         """
+        self.is_decided = True
+        if first_s is None:
+            first_s = min(FIRST_S, self._interval_s) * random.uniform(0.5, 1.0)
         with self._starting:
             if self._schedule is None:
-                first_s = min(FIRST_S, self._interval_s) * random.uniform(0.5, 1.0)
                 self._schedule = self._store.scheduler.every(
                     "retention", self._interval_s, self.tick, first_s=first_s
                 )
 
     def stop(self) -> None:
         """No more automatic runs; else as of every service. May be called twice."""
+        self.is_decided = True
         self.store_closes()
         super().stop()
 
