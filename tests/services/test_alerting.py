@@ -586,9 +586,10 @@ def test_evaluation_runs_on_a_thread(db: str) -> None:
         assert thread.daemon
         monitor.alerts.start_evaluation(20)
         wait_until(lambda: monitor.alerts.list_alerts()[0].occurrences > 3)
+        schedules = [monitor.alerts._evaluation, monitor.alerts._feed]
         monitor.alerts.stop_evaluation()
         monitor.alerts.stop_evaluation()
-        assert alert_threads() == []
+        assert not any(schedule is not None and schedule.running for schedule in schedules)
         occurrences = monitor.alerts.list_alerts()[0].occurrences
         time.sleep(0.1)
         assert monitor.alerts.list_alerts()[0].occurrences == occurrences

@@ -347,11 +347,7 @@ class _Run:
             now_ms = self._store.believable_time_ms()
             oldest = self._store.peek(retention.oldest_ms)
             if oldest is None or oldest >= now_ms - YOUNG_MS:
-                self._refused["size"] = (
-                    f"{used} bytes are in use, more than max_bytes={max_bytes}, but what is left "
-                    "is younger than a minute, or open, or no log record, trace or sample"
-                )
-                return
+                break
             # Half of what would do if it were spread evenly: so it comes near from above.
             share = max((used - max_bytes) / used / 2, 1 / 128)
             step_ms = max(step_ms, STEP_MS, int((now_ms - oldest) * share))
@@ -360,8 +356,15 @@ class _Run:
             for kind in ("logs", "traces", "samples"):
                 deleted += yield from self._delete(kind, before_ms, keep_open=True)
             yield from self._tidy_index(always=True)
+            if not deleted and before_ms == now_ms - YOUNG_MS:
+                break  # what is there of that time is not to be deleted
             # A time with nothing in it is passed over faster and faster.
             step_ms = 0 if deleted else 2 * step_ms
+        if used > max_bytes:
+            self._refused["size"] = (
+                f"{used} bytes are in use, more than max_bytes={max_bytes}, but what is left "
+                "is younger than a minute, or open, or no log record, trace or sample"
+            )
 
     def _give_back(self) -> Generator[float, None, None]:
         free = self._size().free
