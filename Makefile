@@ -58,7 +58,7 @@ format: $(VENV)/.dev ## let ruff format the Python code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(VENV)/.dev ## regenerate docs/schema.sql from the migrations
+docs: $(VENV)/.dev ## regenerate docs/schema.sql and docs/configuration.md
 	$(BIN)/python docs/make_schema.py
 
 debug-test: ## the tests on kernels built with checks and without optimisation (.venv-debug)

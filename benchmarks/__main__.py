@@ -1,7 +1,7 @@
 """`python -m benchmarks`: measure everything and write the table of docs/performance.md.
 
 python -m benchmarks                 all of it: about four minutes
-python -m benchmarks --quick         without the 10M records: about two minutes
+python -m benchmarks --quick         without the 10M records, and less retention: about two minutes
 python -m benchmarks log_call drain  these parts only; nothing is written
 """
 
@@ -12,7 +12,17 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import alerting, drain, health, log_call, metrics, search, startup, tracing
+from benchmarks import (
+    alerting,
+    drain,
+    health,
+    log_call,
+    metrics,
+    retention,
+    search,
+    startup,
+    tracing,
+)
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -26,6 +36,7 @@ PARTS = {
     "metrics": metrics.run,
     "alerting": alerting.run,
     "health": health.run,
+    "retention": retention.run,
 }
 
 
@@ -49,13 +60,17 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="which parts (default: all)")
-    parser.add_argument("--quick", action="store_true", help="leave out the 10M records")
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out the 10M records, retention of 100k"
+    )
     arguments = parser.parse_args()
     results: list[Result] = []
     for name in arguments.parts or PARTS:
         say(f"-- {name}")
         if name == "search" and arguments.quick:
             results += search.run((100_000, 1_000_000))
+        elif name == "retention" and arguments.quick:
+            results += retention.run(100_000)
         else:
             results += PARTS[name]()
     text = (

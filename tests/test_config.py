@@ -137,7 +137,7 @@ def test_both_durabilities_record(tmp_path: Path, durability: Any) -> None:
 
 def test_open_wires_logger_store_and_events(db: str) -> None:
     """`open()` gives a Monitor: one store, its logger with the options given, its events."""
-    with ax_monitor.open(db, logger_options={"min_level": "error"}, ring_bytes=3 * MIB) as monitor:
+    with ax_monitor.open(db, logger={"min_level": "error"}, ring_bytes=3 * MIB) as monitor:
         heard: list[Any] = []
         monitor.events.on("log", heard.append)
         monitor.logger.info("no", "test")

@@ -69,7 +69,7 @@ def test_the_past_lies_in_the_past(db: str) -> None:
 
 def test_the_engine_records_what_belongs_together(db: str) -> None:
     """Logs made in threads carry the ids of their execution; each span has its step."""
-    with ax_monitor.open(db, logger_options={"min_level": "debug"}) as monitor:
+    with ax_monitor.open(db, logger={"min_level": "debug"}) as monitor:
         engine = Engine(monitor, FILES, "engine", seed=3)
         worker = threading.Thread(target=asyncio.run, args=(engine.run(2),))
         worker.start()

@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     )
     from ax_monitor.monitor import (
         Monitor,
+        configure,
+        default_monitor,
         open,
     )
     from ax_monitor.pipeline.stats import (
@@ -133,6 +135,19 @@ if TYPE_CHECKING:
         search_text,
     )
 
+    alerts: AlertingService
+    costs: CostService
+    health: HealthCheckService
+    logger: StructuredLogger
+    metrics: MetricsCollector
+    retention: RetentionService
+    tracer: DistributedTracer
+    workflows: WorkflowMonitor
+
+# The services of the default monitor. Never kept: `configure` may make another one the default.
+_OF_DEFAULT = frozenset(
+    ("alerts", "costs", "health", "logger", "metrics", "retention", "tracer", "workflows")
+)
 # Where the names are. Each is imported when it is first asked for: a program that imports the
 # package, and a command that needs little of it, does not wait for the rest.
 _HOMES = {
@@ -211,6 +226,8 @@ _HOMES = {
     "ax_monitor.model.retention": ("RetentionReport",),
     "ax_monitor.monitor": (
         "Monitor",
+        "configure",
+        "default_monitor",
         "open",
     ),
     "ax_monitor.pipeline.stats": ("RecorderStats",),
@@ -231,7 +248,11 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `_HOMES`, from then on an ordinary one."""
+    """A service of the default monitor; or a name of `_HOMES`, from then on an ordinary one."""
+    if name in _OF_DEFAULT:
+        from ax_monitor.monitor import default_monitor  # noqa: PLC0415 (see `_HOMES`)
+
+        return getattr(default_monitor(), name)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)
@@ -318,7 +339,9 @@ __all__ = [
     "WorkflowStepAttempt",
     "WorkflowStepExecution",
     "carry_context",
+    "configure",
     "current_context",
+    "default_monitor",
     "open",
     "search_text",
     "use_context",

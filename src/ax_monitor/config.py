@@ -1,17 +1,21 @@
-"""Options, and where they come from. The only place that reads the environment.
+"""Where options come from. The only place that reads the environment.
 
-| variable        | meaning                                       | default          |
-|-----------------|-----------------------------------------------|------------------|
-| `AX_MONITOR_DB` | path of the database                          | `.ax/monitor.db` |
+| variable | meaning | default |
+|---|---|---|
+| `AX_MONITOR_DB` | path of the database | `.ax/monitor.db` |
+| `AX_MONITOR_CONFIG` | path of a TOML file with options | none |
+| `AX_MONITOR_<SECTION>_<OPTION>` | an option; see `options.py` | |
 | `AX_MONITOR_FAILPOINT` | name of a point at which the process kills itself (tests) | none |
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from ax_monitor import options
 
 DEFAULT_DATABASE = os.path.join(".ax", "monitor.db")
 
@@ -76,3 +80,42 @@ def database_path(path: str | os.PathLike[str] | None = None) -> str:
 def failpoint_name() -> str | None:
     """The failpoint that is switched on (tests only)."""
     return os.environ.get("AX_MONITOR_FAILPOINT")
+
+
+def load(
+    path: str | os.PathLike[str] | None,
+    config: str | os.PathLike[str] | None,
+    keywords: Mapping[str, Any],
+) -> options.Settings:
+    """All options: from keywords, else the environment, else a TOML file, else the defaults.
+
+    Args:
+        path: The database (default: as the options say).
+        config: The TOML file (default: `AX_MONITOR_CONFIG`, else none).
+        keywords: See `options.of_keywords`.
+
+    Raises:
+        ValueError: an option is unknown or its value wrong, or the file is no TOML; the message
+            says where.
+        OSError: the file can't be read.
+    """
+    given = options.of_keywords(keywords)
+    file = os.environ.get("AX_MONITOR_CONFIG") or None if config is None else os.fspath(config)
+    settings = options.merged(
+        {} if file is None else options.of_file(_read_toml(file), file),
+        options.of_environment(os.environ),
+        given,
+    )
+    if path is not None:
+        settings["store"]["path"] = os.fspath(path)
+    return settings
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 (only where there is such a file)
+
+    with open(path, "rb") as file:
+        try:
+            return tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is not TOML: {error}") from error

@@ -399,3 +399,15 @@ def test_two_runs_at_once_do_the_work_once(one: Engine) -> None:
         thread.join()
     assert sum(report.logs for report in reports) == 3_000
     assert one.logger.get_log_count() == 0
+
+
+def test_a_size_that_nothing_reaches_ends_the_run(one: Engine) -> None:
+    """Also if what is left is in an hour that began long enough ago."""
+    one.clock.now_ms = one.clock.now_ms // 3_600_000 * 3_600_000 + 1_800_000
+    one.sample(0)
+    one.sample(0.0001)
+    one.store.flush()
+    deletion_seals = RetentionService(one.store, max_bytes=1)
+    assert "size" in deletion_seals.run().refused
+    assert "size" in deletion_seals.run().refused
+    assert one.counts()["samples"] == 2

@@ -925,7 +925,7 @@ def test_a_tracer_works_alone(db: str) -> None:
             pass
         assert tracer.find_traces(name="x")
     tracer.complete_span(tracer.start_span(tracer.start_trace("after close"), "x"))
-    with ax_monitor.open(db, tracer_options={"sampling_rate": 0.5}) as monitor:
+    with ax_monitor.open(db, tracer={"sampling_rate": 0.5}) as monitor:
         assert monitor.tracer.get_sampling_rate() == 0.5
         assert len(monitor.tracer.find_traces()) == 1
 

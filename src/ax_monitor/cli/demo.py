@@ -25,7 +25,9 @@ DATABASE = os.path.join(".demo", "monitor.db")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.pass_context
 def command(ctx: click.Context, files: tuple[Path, ...], db: Path, debug: bool) -> None:
-    """An engine at work, an outage with its alert, a killed process, and what is known of it all.
+    """The five-minute tour: an engine, an outage, a killed process.
+
+    It ends with what is known of it all, by the commands that users have.
 
     The engine fetches, parses, summarizes, compresses and hashes pieces of FILES, which are
     imported too if they are given (default: the sources of Python's standard library, not

@@ -17,7 +17,7 @@ WORKERS = 2
 
 async def work(database: str, files: list[Path]) -> None:
     """Work for ever."""
-    engine = Engine(Monitor(database, logger_options={"min_level": "debug"}), files, "victim", 2)
+    engine = Engine(Monitor(database, logger={"min_level": "debug"}), files, "victim", 2)
 
     async def acknowledge() -> None:
         while True:

@@ -100,7 +100,7 @@ class Tour:
         """From the beginning to the end; some 40 seconds."""
         self._database.parent.mkdir(parents=True, exist_ok=True)
         self._past()
-        with Monitor(self._database, logger_options={"min_level": "debug"}) as monitor:
+        with Monitor(self._database, logger={"min_level": "debug"}) as monitor:
             acknowledged = self._present(monitor)
         with Monitor(self._database) as monitor:  # who opens it finds what the killed one left
             outcome = self._outcome(monitor, acknowledged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 
+from ax_monitor import config
 from ax_monitor.pipeline.store import Store
 
 _lock = threading.Lock()
@@ -12,12 +13,20 @@ _default: Store | None = None
 
 
 def default_store() -> Store:
-    """The store of `AX_MONITOR_DB`, else `.ax/monitor.db`; opened on first use, shared."""
+    """The process's default store; opened on first use, as file and environment say, and shared."""
     global _default
     with _lock:
         if _default is None or _default.closed:
-            _default = Store()
+            _default = Store(**config.load(None, None, {})["store"])
         return _default
+
+
+def replace_default_store(store: Store) -> Store | None:
+    """Make another store the default; the one before, if there was any."""
+    global _default
+    with _lock:
+        before, _default = _default, store
+        return before
 
 
 def resolve_store(store: Store | str | os.PathLike[str] | None) -> tuple[Store, bool]:

@@ -123,7 +123,7 @@ class Slices:
         if took_s > SLICE_S:
             self._rows = max(1, self._rows // 2)
         elif took_s < SLICE_S / 2:
-            self._rows = min(self._rows * 2, 100_000)
+            self._rows = min(self._rows + self._rows // 2 + 1, 100_000)
         self.pause_s = min(max(took_s, 0.001), PAUSE_S)
         self.longest_s = max(self.longest_s, took_s)
         return result

@@ -84,6 +84,7 @@ class AlertingService(Service):
     ) -> None:
         self._use_store(metrics.store if store is None and metrics is not None else store)
         self._live = LiveEvaluator(self._store)
+        self.is_decided = False  # somebody has called start_evaluation or stop_evaluation
         self._reset()
         self._store.attach(self)
 
@@ -285,6 +286,7 @@ class AlertingService(Service):
         """
         check_positive("interval_ms", interval_ms)
         interval_s = interval_ms / 1000
+        self.is_decided = True
         with self._starting:
             if self._evaluation is not None and self._evaluation.interval_s == interval_s:
                 return
@@ -298,6 +300,7 @@ class AlertingService(Service):
 
     def stop_evaluation(self) -> None:
         """End that; an evaluation under way is waited for. May be called twice."""
+        self.is_decided = True
         with self._starting:
             self._cancel()
 

@@ -124,6 +124,7 @@ class HealthCheckService(Service):
         self._board.put("providers", self._providers, self._providers.limit_s)
         self._damping = Damping(recover_after)
         self._passes = Pass(lambda: self._all_told(*self._measure()))
+        self.is_decided = False  # somebody has started or stopped the periodic checks
         self._starting = threading.Lock()  # guards the schedule
         self._periodic: Schedule | None = None
         opened.attach(self)
@@ -323,20 +324,20 @@ class HealthCheckService(Service):
             StorageError: the store has been closed.
         """
         check_positive("interval_ms", interval_ms)
-        self._schedule(interval_ms / 1000, first_s=0)
-
-    def _schedule(self, interval_s: float, first_s: float) -> None:
+        self.is_decided = True
+        interval_s = interval_ms / 1000
         with self._starting:
             if self._periodic is not None:
                 if self._periodic.interval_s == interval_s:
                     return
                 self._periodic.cancel()
             self._periodic = self._store.scheduler.every(
-                "checking the health", interval_s, self._passes.begin, first_s=first_s
+                "checking the health", interval_s, self._passes.begin, first_s=0
             )
 
     def stop_periodic_checks(self) -> None:
         """No more of that; checks under way are waited for, for a moment. May be called twice."""
+        self.is_decided = True
         self._cancel()
         self._passes.wait(STOP_S)
 

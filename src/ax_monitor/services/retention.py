@@ -115,6 +115,7 @@ class RetentionService(Service):
         self._max_bytes = max_bytes
         self._interval_s = interval_ms / 1000
         self._merge_due = 0  # log records deleted since the index was tidied
+        self.is_decided = False  # somebody has called start or stop
         self._use_store(store)
         self._reset()
         self._store.attach(self)
@@ -196,23 +197,28 @@ class RetentionService(Service):
 
     # -- automatic --------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Run by itself, on the store's scheduler: first in some minutes, then at the interval.
+    def start(self, *, first_s: float | None = None) -> None:
+        """Run by itself, on the store's scheduler, at the interval. May be called twice.
 
-        May be called twice.
+        Args:
+            first_s: After how many seconds first (default: some minutes, at random, so that
+                processes that start together do not run it together).
 
         Raises:
             StorageError: the store has been closed.
         """
+        self.is_decided = True
+        if first_s is None:
+            first_s = min(FIRST_S, self._interval_s) * random.uniform(0.5, 1.0)
         with self._starting:
             if self._schedule is None:
-                first_s = min(FIRST_S, self._interval_s) * random.uniform(0.5, 1.0)
                 self._schedule = self._store.scheduler.every(
                     "retention", self._interval_s, self.tick, first_s=first_s
                 )
 
     def stop(self) -> None:
         """No more automatic runs; else as of every service. May be called twice."""
+        self.is_decided = True
         self.store_closes()
         super().stop()
 
@@ -341,11 +347,7 @@ class _Run:
             now_ms = self._store.believable_time_ms()
             oldest = self._store.peek(retention.oldest_ms)
             if oldest is None or oldest >= now_ms - YOUNG_MS:
-                self._refused["size"] = (
-                    f"{used} bytes are in use, more than max_bytes={max_bytes}, but what is left "
-                    "is younger than a minute, or open, or no log record, trace or sample"
-                )
-                return
+                break
             # Half of what would do if it were spread evenly: so it comes near from above.
             share = max((used - max_bytes) / used / 2, 1 / 128)
             step_ms = max(step_ms, STEP_MS, int((now_ms - oldest) * share))
@@ -354,8 +356,15 @@ class _Run:
             for kind in ("logs", "traces", "samples"):
                 deleted += yield from self._delete(kind, before_ms, keep_open=True)
             yield from self._tidy_index(always=True)
+            if not deleted and before_ms == now_ms - YOUNG_MS:
+                break  # what is there of that time is not to be deleted
             # A time with nothing in it is passed over faster and faster.
             step_ms = 0 if deleted else 2 * step_ms
+        if used > max_bytes:
+            self._refused["size"] = (
+                f"{used} bytes are in use, more than max_bytes={max_bytes}, but what is left "
+                "is younger than a minute, or open, or no log record, trace or sample"
+            )
 
     def _give_back(self) -> Generator[float, None, None]:
         free = self._size().free

@@ -23,7 +23,7 @@ import apsw
 from ax_monitor._native import TIME_KEY_SHIFT, decode_record, record_id
 from ax_monitor.errors import LogQueryError, SearchTimeout
 from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
-from ax_monitor.storage.connection import time_limit
+from ax_monitor.storage.connection import one_row, time_limit
 from ax_monitor.storage.records import LOG
 from ax_monitor.storage.search import compile_search
 
@@ -355,27 +355,30 @@ def delete_logs(connection: apsw.Connection, before_ms: int, limit: int) -> tupl
     For the write connection, which runs no triggers. Returns how many are gone now, and whether
     there may be more.
     """
-    rows = connection.execute(
-        "SELECT seq, message, context FROM log_records WHERE seq < ? ORDER BY seq LIMIT ?",
+    # A few statements for all of them: between any two, another thread may have the interpreter.
+    count, last, contexts = one_row(
+        connection,
+        "SELECT count(*), max(seq), json_group_array(DISTINCT context) FROM ("
+        "SELECT seq, context FROM log_records WHERE seq < ? ORDER BY seq LIMIT ?)",
         (first_key(before_ms), limit),
-    ).fetchall()
-    if rows:
-        connection.executemany(
-            "INSERT INTO logs_fts(logs_fts, rowid, message) VALUES ('delete', ?, ?)",
-            [(seq, message) for seq, message, _ in rows],
-        )
-        connection.execute("DELETE FROM log_records WHERE seq <= ?", (rows[-1][0],))
-        _delete_contexts(connection, {context for _, _, context in rows})
-    return len(rows), len(rows) == limit
-
-
-def _delete_contexts(connection: apsw.Connection, contexts: set[apsw.SQLiteValue]) -> None:
-    """Delete those of the contexts that no record refers to any more."""
-    before = connection.total_changes()
-    connection.executemany(
-        "DELETE FROM log_contexts WHERE id = ?1 "
-        "AND NOT EXISTS (SELECT 1 FROM log_records WHERE context = ?1)",
-        [(context,) for context in contexts],
     )
-    if connection.total_changes() != before:
+    if count:
+        connection.execute(
+            "INSERT INTO logs_fts(logs_fts, rowid, message) "
+            "SELECT 'delete', seq, message FROM log_records WHERE seq <= ?",
+            (last,),
+        )
+        connection.execute("DELETE FROM log_records WHERE seq <= ?", (last,))
+        _delete_contexts(connection, contexts)
+    return count, count == limit
+
+
+def _delete_contexts(connection: apsw.Connection, contexts: str) -> None:
+    """Delete those of the contexts, a JSON array, that no record refers to any more."""
+    connection.execute(
+        "DELETE FROM log_contexts AS c WHERE id IN (SELECT value FROM json_each(?)) "
+        "AND NOT EXISTS (SELECT 1 FROM log_records WHERE context = c.id)",
+        (contexts,),
+    )
+    if connection.changes():
         connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed + 1")

@@ -118,5 +118,8 @@ class IndexMerge:
 
 def vacuum(connection: apsw.Connection, pages: int) -> bool:
     """Move some free pages to the file's end and cut them off; whether there are more."""
+    before = one_row(connection, "PRAGMA freelist_count")[0]
+    # Each step frees one page: it has to be stepped to its end.
     connection.execute(f"PRAGMA incremental_vacuum({int(pages)})").fetchall()
-    return bool(one_row(connection, "PRAGMA freelist_count")[0])
+    after = one_row(connection, "PRAGMA freelist_count")[0]
+    return bool(0 < after < before)  # a file that another program made may have nothing to give
