@@ -102,6 +102,20 @@ def test_health_is_checked_if_somebody_listens(one: Monitor) -> None:
     assert len(heard) == 1
 
 
+def test_budgets_are_checked_if_somebody_listens(one: Monitor) -> None:
+    """Every five minutes; each level is told once."""
+    one.costs.set_budget("all", 1.0)
+    run = one.workflows.start_execution("wf", "import")
+    one.workflows.complete_step(one.workflows.start_step(run, "call"), cost=2.0)
+    pass_by(one, 301)
+    heard: list[Any] = []
+    one.events.on("budget.exceeded", heard.append)
+    pass_by(one, 301)
+    pass_by(one, 301)
+    one.events.flush()
+    assert [status.budget.name for status in heard] == ["all"]
+
+
 def test_retention_runs_by_itself(one: Monitor) -> None:
     """First after some minutes."""
     heard: list[Any] = []
@@ -121,6 +135,7 @@ def test_each_can_be_switched_off(db: str, clock: FakeClock, by_hand: None) -> N
         clock=clock,
         alerts={"evaluation_interval_ms": None},
         health={"check_interval_ms": None},
+        costs={"check_interval_ms": 0},
         retention={"interval_ms": None, "logs_days": 1},
     ) as monitor:
         assert names(monitor) == []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RETENTION_FIRST_S: Final = 300.0  # the first run comes so long after opening, by half at random
 T = TypeVar("T")
+BUDGET_EVENTS: Final = ("budget.warning", "budget.exceeded")
 HEALTH_EVENTS: Final = ("health.checked", "health.changed", "health.error")
 
 
@@ -45,10 +46,10 @@ class _made_once(cached_property[T]):  # noqa: N801 (a decorator)
 class Monitor:
     """All services on one store.
 
-    By itself it evaluates the alert rules, if there are any (every 60 s), checks the health, if
-    somebody listens to its events (every 30 s), and deletes what is old (every hour; see
-    `RetentionService`), all on one thread. Each can be set and switched off by an option, and is
-    left to you once you call the service's own `start…` or `stop…`.
+    By itself it evaluates the alert rules, if there are any (every 60 s), checks the health and the
+    budgets, if somebody listens to their events (every 30 s, every 5 minutes), and deletes what is
+    old (every hour; see `RetentionService`), all on one thread. Each can be set and switched off by
+    an option, and is left to you once you call the service's own `start…` or `stop…`.
 
     Lifecycle: a context manager (`with` and `async with`), or `close()`. Without either, the
     interpreter's exit writes what is pending. A forked child records by itself, and does nothing at
@@ -170,6 +171,9 @@ class Monitor:
         interval_ms = self._settings["health"]["check_interval_ms"]
         if interval_ms is not None:
             self._when_needed("checking the health", interval_ms, self._begin_checks)
+        interval_ms = self._settings["costs"]["check_interval_ms"]
+        if interval_ms is not None:
+            self.store.scheduler.every("budgets", interval_ms / 1000, self._check_budgets)
         interval_ms = self._settings["retention"]["interval_ms"]
         if interval_ms is not None:
             first_s = min(RETENTION_FIRST_S, interval_ms / 1000) * random.uniform(0.5, 1.0)
@@ -199,6 +203,10 @@ class Monitor:
             self.health.start_periodic_checks(self._settings["health"]["check_interval_ms"])
             begun = True
         return begun
+
+    def _check_budgets(self) -> None:
+        if any(map(self.events.listens, BUDGET_EVENTS)):
+            self.costs.check_budgets()
 
     def _begin_retention(self) -> bool:
         if not self.retention.is_decided:

@@ -175,6 +175,8 @@ OPTIONS: Final = (
     _count("health", "timeout_ms", 2000, "time limit of a check"),
     _count("health", "recover_after", 2, "checks that must be better before "
            "health.changed says so"),
+    _count("costs", "check_interval_ms", 300_000, "budgets are checked so often, "
+           "if somebody listens to the events", zero_is_none=True),
     _days("logs_days", 30, "log records"),
     _days("traces_days", 7, "traces with their spans"),
     _days("executions_days", 30, "executions with their steps"),

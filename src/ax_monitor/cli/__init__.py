@@ -42,11 +42,11 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
-    "export": ("export", "Write logs, traces, metrics, alerts or workflows out."),
+    "export": ("export", "Write logs, traces, metrics, alerts or workflows out, oldest first."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
-    "sql": ("sql", "Ask in SQL: one query that only reads."),
+    "sql": ("sql", "Ask in SQL: one query, which only reads, and ends in time."),
     "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
 }

@@ -48,7 +48,7 @@ def command(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Run a QUERY of your own in SQL. It can only read, and it ends in time.
+    """Ask in SQL: one query, which only reads, and ends in time.
 
     The tables: logs, traces, spans, span_events, performance_metrics, alert_rules, alerts,
     workflow_executions_monitor, workflow_step_executions; "PRAGMA table_list" lists all, and
