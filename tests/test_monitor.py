@@ -49,7 +49,7 @@ def pass_by(monitor: Monitor, seconds: float) -> None:
     while (wait_s := monitor.store.scheduler.run_due()) is not None:
         if clock.now_s + wait_s > end:
             break
-        clock.advance(wait_s)
+        clock.advance(max(wait_s, 1e-6))  # less may be lost in rounding
     clock.advance(max(0.0, end - clock.now_s))
 
 
