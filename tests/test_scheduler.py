@@ -68,7 +68,7 @@ def go_on(scheduler: Scheduler, log: Log, until_s: float) -> None:
     while (wait_s := scheduler.run_due()) is not None:
         if log.clock.now_s + wait_s - log.start >= until_s:
             return
-        log.clock.advance(max(wait_s, 1e-6))  # less may be lost in rounding
+        log.clock.advance(wait_s)
 
 
 def threads() -> list[threading.Thread]:
