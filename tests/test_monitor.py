@@ -49,7 +49,7 @@ def pass_by(monitor: Monitor, seconds: float) -> None:
     while (wait_s := monitor.store.scheduler.run_due()) is not None:
         if clock.now_s + wait_s > end:
             break
-        clock.advance(wait_s)
+        clock.advance(max(wait_s, 1e-6))  # less may be lost in rounding
     clock.advance(max(0.0, end - clock.now_s))
 
 
@@ -314,3 +314,72 @@ def test_what_is_no_attribute_is_none() -> None:
     """The usual error."""
     with pytest.raises(AttributeError, match="no attribute 'loger'"):
         _ = ax_monitor.loger  # type: ignore[attr-defined]
+
+
+# -- events ---------------------------------------------------------------------------------------
+
+EVENTS = (
+    "log", "trace.started", "trace.completed", "span.started", "span.completed", "span.event",
+    "metric.recorded", "metric.rejected", "workflow.started", "workflow.completed",
+    "workflow.failed", "workflow.cancelled", "workflow.step.started", "workflow.step.completed",
+    "workflow.step.failed", "rule.created", "rule.updated", "rule.deleted", "alert.triggered",
+    "alert.acknowledged", "alert.resolved", "health.checked", "retention.completed",
+)  # fmt: skip
+
+
+def use_everything(monitor: Monitor) -> None:
+    trace_id = monitor.tracer.start_trace("run")
+    span_id = monitor.tracer.start_span(trace_id, "step")
+    monitor.tracer.add_span_event(span_id, "event")
+    monitor.tracer.complete_span(span_id)
+    monitor.tracer.complete_trace(trace_id)
+    monitor.logger.info("hello", "test")
+    monitor.metrics.record("m", 2)
+    monitor.metrics.record("m", float("nan"))
+    for status in ("completed", "failed", "cancelled"):
+        execution_id = monitor.workflows.start_execution("w", "W", "t", "u", 2)
+        step_id = monitor.workflows.start_step(execution_id, "k", "K")
+        if status == "completed":
+            monitor.workflows.complete_step(step_id)
+        else:
+            monitor.workflows.fail_step(step_id, "no")
+        monitor.workflows.update_execution(execution_id, status=status)
+    rule_id = monitor.alerts.create_rule(**RULE)
+    (alert,) = monitor.alerts.evaluate_now()
+    monitor.alerts.acknowledge_alert(alert.id, "ann")
+    monitor.alerts.resolve_alert(alert.id)
+    monitor.alerts.update_rule(rule_id, enabled=False)
+    monitor.alerts.delete_rule(rule_id)
+    monitor.health.sync.get_system_health()
+    monitor.retention.run()
+    assert monitor.flush()
+
+
+def test_every_event_is_told(db: str) -> None:
+    """Under its name, wherever somebody listens."""
+    with ax_monitor.open(db) as monitor:
+        heard: list[str] = []
+        for name in EVENTS:
+            monitor.events.on(name, lambda payload, name=name: heard.append(name))
+        use_everything(monitor)
+        assert set(EVENTS) - set(heard) == set()
+
+
+def test_a_listener_does_no_harm(db: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that raises, is slow, or records: calls return what they always do, nothing recurses."""
+    with ax_monitor.open(db) as monitor:
+
+        def listener(payload: object) -> None:
+            monitor.logger.info("from a listener", "listener")
+            monitor.metrics.record("listener", 1)
+            time.sleep(0.002)
+            raise SystemExit(1)
+
+        for name in EVENTS:
+            monitor.events.on(name, listener)
+        use_everything(monitor)
+        monitor.events.flush(10)
+        logs = monitor.logger.query_logs(source="listener", limit=None)
+        assert len(EVENTS) <= len(logs) <= 60
+        assert monitor.store.stats().listener_errors == len(logs)
+        assert capsys.readouterr().err.count("SystemExit") == 1

@@ -170,6 +170,7 @@ def test_every_option_is_one_of_its_service_and_has_its_default() -> None:
         ("store", "path"),
         ("alerts", "evaluation_interval_ms"),
         ("health", "check_interval_ms"),
+        ("costs", "check_interval_ms"),
     }
     for option in options.OPTIONS:
         if (option.section, option.name) in ours:
