@@ -12,7 +12,17 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
-from benchmarks import alerting, drain, health, log_call, metrics, search, startup, tracing
+from benchmarks import (
+    alerting,
+    drain,
+    health,
+    log_call,
+    metrics,
+    search,
+    startup,
+    tracing,
+    workflows,
+)
 from benchmarks.harness import Result, machine, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -26,6 +36,7 @@ PARTS = {
     "metrics": metrics.run,
     "alerting": alerting.run,
     "health": health.run,
+    "workflows": workflows.run,
 }
 
 
