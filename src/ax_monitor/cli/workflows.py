@@ -174,30 +174,29 @@ class _Axis:
     ) -> None:
         self._width = width if width >= BAR_MIN else 0
         self._begin = min(execution.started_at, *(step.first_started_at for step in steps))
-        moments = [
-            moment
-            for thing in (execution, *steps)
-            for moment in (thing.started_at, thing.completed_at)
-            if moment is not None
-        ]
+        times = [(execution.started_at, execution.completed_at)]
+        times += [(step.started_at, step.completed_at) for step in steps]
+        moments = [moment for pair in times for moment in pair if moment is not None]
         self._end = max(self._begin + 1, *moments)
 
     def bar(self, step: WorkflowStepExecution) -> str:
         """When each attempt ran: one character at least; an open step runs to the end."""
         columns = [" "] * self._width
-        for attempt in (*step.earlier_attempts, step):
-            mark = "█" if attempt is step else "░"
-            for column in self._columns(attempt):
-                columns[column] = mark
+        for attempt in step.earlier_attempts:
+            self._fill(columns, attempt, "░")
+        self._fill(columns, step, "█")
         return "".join(columns).rstrip()
 
-    def _columns(self, attempt: WorkflowStepAttempt | WorkflowStepExecution) -> range:
+    def _fill(
+        self, columns: list[str], attempt: WorkflowStepAttempt | WorkflowStepExecution, mark: str
+    ) -> None:
         if not self._width:
-            return range(0)
+            return
         scale = self._width / (self._end - self._begin)
         end = self._end if attempt.completed_at is None else attempt.completed_at
         first = min(self._width - 1, max(0, int((attempt.started_at - self._begin) * scale)))
-        return range(first, max(first + 1, min(self._width, round((end - self._begin) * scale))))
+        last = max(first + 1, min(self._width, round((end - self._begin) * scale)))
+        columns[first:last] = mark * (last - first)
 
 
 def _heading(execution: WorkflowExecution, *, utc: bool) -> list[list[Part]]:
