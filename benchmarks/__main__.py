@@ -22,6 +22,7 @@ from benchmarks import (
     search,
     startup,
     tracing,
+    workflows,
 )
 from benchmarks.harness import Result, machine, say
 
@@ -37,6 +38,7 @@ PARTS = {
     "alerting": alerting.run,
     "health": health.run,
     "retention": retention.run,
+    "workflows": workflows.run,
 }
 
 

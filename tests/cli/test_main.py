@@ -47,6 +47,7 @@ def test_the_list_of_commands_says_what_the_commands_say() -> None:
         *sorted(set(COMMANDS) - {"traces", "alerts", "budgets"}),
         "traces list",
         "traces show",
+        "workflows show",
         "alerts list",
         "alerts rules",
         "budgets set",

@@ -12,6 +12,7 @@ import pytest
 import ax_monitor
 from ax_monitor import Store, WorkflowMonitor
 from ax_monitor.storage.workflows import INTERRUPTED
+from tests.faults.harness import locked
 
 SRC = str(Path(ax_monitor.__file__).parent.parent)
 CHILD = """
@@ -118,6 +119,25 @@ def test_another_process_may_go_on_with_it(db: str) -> None:
         steps = workflows.get_step_executions(child.execution_id)
         assert [step.status for step in steps] == ["completed"] * 5
         assert steps[3].retry_count == 1
+
+
+def test_what_was_interrupted_runs_again_while_the_database_is_locked(db: str) -> None:
+    """Memory knows better than a row that says interrupted: somebody goes on with it here."""
+    child = Child(db, "flush")
+    child.kill()
+    with Store(db) as store:
+        workflows = WorkflowMonitor(store)
+        (failed,) = workflows.get_failed_executions()
+        assert (failed.id, failed.error_message) == (child.execution_id, INTERRUPTED)
+        with locked(db):
+            assert workflows.update_execution(child.execution_id, current_step="again")
+            assert [e.id for e in workflows.get_active_executions()] == [child.execution_id]
+            assert workflows.get_failed_executions() == []
+            assert workflows.update_execution(child.execution_id, status="completed")
+            assert [e.status for e in workflows.get_recent_executions()] == ["completed"] * 2
+        execution = workflows.get_execution(child.execution_id)
+        assert execution is not None
+        assert (execution.status, execution.error_message) == ("completed", None)
 
 
 def test_closing_interrupts_what_is_not_finished(db: str) -> None:

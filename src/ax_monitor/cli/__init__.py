@@ -3,7 +3,7 @@
 | module | what |
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
-| `status`, `logs`, `traces`, `metrics`, `costs`, `budgets` | one command each |
+| `status`, `logs`, `traces`, `workflows`, `metrics`, `costs`, `budgets` | one command each |
 | `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
@@ -49,6 +49,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sql": ("sql", "Ask in SQL: one query, which only reads, and ends in time."),
     "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
+    "workflows": ("workflows", "List executions of workflows, and show their steps in time."),
 }
 
 

@@ -48,6 +48,10 @@ class MonitorCommand(click.Command):
             raise click.ClickException(_explain(error)) from error
 
 
+class MonitorGroup(MonitorCommand, click.Group):
+    """The same for a group that does something itself when no command of it is named."""
+
+
 def _explain(error: Exception) -> str:
     if isinstance(error, MonitorError):
         return str(error)

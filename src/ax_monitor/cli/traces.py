@@ -181,7 +181,7 @@ def waterfall(
     for name, (depth, node) in zip(names, rows, strict=True):
         span = node.span
         style = "bold red" if span.status is SpanStatus.ERROR else ""
-        line: list[Part] = [(_fit(name, name_width), style), " "]
+        line: list[Part] = [(fit(name, name_width), style), " "]
         line.append((format_duration(span.duration).rjust(_DURATION_WIDTH), "dim"))
         if bar_width >= BAR_MIN:
             full = id(span) in critical
@@ -220,7 +220,8 @@ def _indent(depth: int) -> str:
     return "  " * min(depth, DEPTH_MAX)
 
 
-def _fit(text: str, width: int) -> str:
+def fit(text: str, width: int) -> str:
+    """The text in exactly so many columns."""
     return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
 
 

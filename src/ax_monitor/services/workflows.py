@@ -477,11 +477,14 @@ class WorkflowMonitor(Service, WorkflowChannel):
         mine: list[OpenExecution],
         statuses: Collection[WorkflowStatus] = (),
     ) -> list[WorkflowExecution]:
-        """What was found, where the database is behind, with what is in memory; newest first."""
+        """What was found, where the database is behind, with what is in memory; newest first.
+
+        What is finished there stays: another process did that. What was interrupted goes on here.
+        """
         merged = {record.id: record for record in found}
         for execution in mine:
             known = merged.get(execution.id)
-            if known is None or known.status in ACTIVE:  # else another process has finished it
+            if known is None or known.status in ACTIVE or known.interrupted_at is not None:
                 merged[execution.id] = self._execution_record(execution)
         return sorted(
             (record for record in merged.values() if not statuses or record.status in statuses),

@@ -1,0 +1,229 @@
+"""`ax monitor workflows`, `ax monitor workflows show`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Final
+
+import click
+
+from ax_monitor.cli._options import (
+    MonitorCommand,
+    MonitorGroup,
+    common_options,
+    one_of,
+    open_for_reading,
+    row_limit,
+)
+from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
+from ax_monitor.cli._units import format_usd
+from ax_monitor.cli.traces import BAR_MIN, NAME_SHARE, PIPE_WIDTH, fit, format_duration
+from ax_monitor.model import (
+    WorkflowExecution,
+    WorkflowStatus,
+    WorkflowStepAttempt,
+    WorkflowStepExecution,
+)
+
+_DURATION_WIDTH: Final = 9
+_STATUS_WIDTH: Final = max(len(status.value) for status in WorkflowStatus)
+_STYLES: Final = {
+    WorkflowStatus.PENDING: "dim",
+    WorkflowStatus.RUNNING: "yellow",
+    WorkflowStatus.PAUSED: "magenta",
+    WorkflowStatus.COMPLETED: "green",
+    WorkflowStatus.FAILED: "bold red",
+    WorkflowStatus.CANCELLED: "dim",
+}
+
+
+@click.group("workflows", cls=MonitorGroup, invoke_without_command=True)
+@click.option(
+    "--status",
+    type=one_of(WorkflowStatus),
+    metavar="STATUS",
+    help=f"Only these: {', '.join(WorkflowStatus)}.",
+)
+@click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option(
+    "--limit",
+    type=row_limit,
+    metavar="N",
+    default="20",
+    show_default=True,
+    help='The newest N executions, or "all".',
+)
+@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@common_options
+@click.pass_context
+def command(
+    ctx: click.Context,
+    status: WorkflowStatus | None,
+    tenant_id: str | None,
+    limit: int | None,
+    utc: bool,
+    db: str | None,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """List executions of workflows, the newest first; `show` has the steps of one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    printer = Printer()
+    with open_for_reading(db) as store:
+        executions, _ = store.find_executions(
+            () if status is None else (status,), tenant_id=tenant_id, limit=limit
+        )
+    if as_json:
+        for execution in executions:
+            printer.json(execution.to_dict())
+    elif executions:
+        printer.table(_row(execution, utc=utc) for execution in executions)
+    elif printer.is_terminal:
+        note("no executions match")
+
+
+def _row(execution: WorkflowExecution, *, utc: bool) -> list[Part]:
+    return [
+        (format_time(execution.started_at, utc=utc), "dim"),
+        (execution.status.value, _STYLES[execution.status]),
+        format_duration(execution.duration).rjust(_DURATION_WIDTH),
+        (_progress(execution), "dim"),
+        (execution.id, "blue"),
+        (execution.tenant_id or "-", "cyan"),
+        execution.workflow_name,
+    ]
+
+
+def _progress(execution: WorkflowExecution) -> str:
+    total = execution.steps_total or "?"
+    failed = f", {execution.steps_failed:,} failed" if execution.steps_failed else ""
+    return f"{execution.steps_completed:,}/{total} steps{failed}"
+
+
+@command.command("show", cls=MonitorCommand)
+@click.argument("execution_id", metavar="ID")
+@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@common_options
+@click.pass_context
+def show(
+    ctx: click.Context, execution_id: str, utc: bool, db: str | None, as_json: bool, debug: bool
+) -> None:
+    """Show an execution and its steps as a timeline.
+
+    ID is the execution's, or its beginning if only one begins so. All bars are on one axis of time.
+    What failed and was tried again is a light bar (░), the last attempt a full one (█).
+    """
+    given = {} if ctx.parent is None else ctx.parent.params  # `workflows --db PATH show ID`
+    printer = Printer()
+    with open_for_reading(db or given.get("db")) as store:
+        execution, _ = store.get_execution(execution_id)
+        if execution is None:
+            found = store.execution_ids_with_prefix(execution_id, 2)
+            if len(found) == 2:
+                raise click.ClickException(f"more than one execution begins with {execution_id!r}")
+            execution = store.get_execution(found[0])[0] if found else None
+        if execution is None:
+            raise click.ClickException(f"no execution {execution_id!r}")
+        steps, _ = store.get_step_executions(execution.id)
+    if as_json or given.get("as_json"):
+        printer.json({**execution.to_dict(), "steps": [step.to_dict() for step in steps]})
+        return
+    width = shutil.get_terminal_size().columns if printer.is_terminal else PIPE_WIDTH
+    for line in timeline(execution, steps, width, utc=utc):
+        printer.line(*line)
+
+
+def timeline(
+    execution: WorkflowExecution,
+    steps: list[WorkflowStepExecution],
+    width: int,
+    *,
+    utc: bool = False,
+) -> list[list[Part]]:
+    """An execution and its steps as lines of at most `width` columns, in parts with styles."""
+    lines = _heading(execution, utc=utc)
+    if steps:
+        names = [visible(step.step_name or step.step_key) for step in steps]
+        name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
+        axis = _Axis(execution, steps, width - name_width - _STATUS_WIDTH - _DURATION_WIDTH - 3)
+        for name, step in zip(names, steps, strict=True):
+            lines.append(
+                [
+                    fit(name, name_width),
+                    " ",
+                    (step.status.value.ljust(_STATUS_WIDTH), _STYLES[step.status]),
+                    " ",
+                    (format_duration(step.duration).rjust(_DURATION_WIDTH), "dim"),
+                    " ",
+                    (axis.bar(step), _STYLES[step.status]),
+                ]
+            )
+            if details := _details(step):
+                lines.append([(f"  {details}", "dim")])
+            if step.error_message:
+                lines.append([(f"  {step.error_message}", "red")])
+    return [cut(line, width) for line in lines]
+
+
+class _Axis:
+    """The time from the first start to the last end, on so many columns."""
+
+    def __init__(
+        self, execution: WorkflowExecution, steps: list[WorkflowStepExecution], width: int
+    ) -> None:
+        self._width = width if width >= BAR_MIN else 0
+        self._begin = min(execution.started_at, *(step.first_started_at for step in steps))
+        times = [(execution.started_at, execution.completed_at)]
+        times += [(step.started_at, step.completed_at) for step in steps]
+        moments = [moment for pair in times for moment in pair if moment is not None]
+        self._end = max(self._begin + 1, *moments)
+
+    def bar(self, step: WorkflowStepExecution) -> str:
+        """When each attempt ran: one character at least; an open step runs to the end."""
+        columns = [" "] * self._width
+        for attempt in step.earlier_attempts:
+            self._fill(columns, attempt, "░")
+        self._fill(columns, step, "█")
+        return "".join(columns).rstrip()
+
+    def _fill(
+        self, columns: list[str], attempt: WorkflowStepAttempt | WorkflowStepExecution, mark: str
+    ) -> None:
+        if not self._width:
+            return
+        scale = self._width / (self._end - self._begin)
+        end = self._end if attempt.completed_at is None else attempt.completed_at
+        first = min(self._width - 1, max(0, int((attempt.started_at - self._begin) * scale)))
+        last = max(first + 1, min(self._width, round((end - self._begin) * scale)))
+        columns[first:last] = mark * (last - first)
+
+
+def _heading(execution: WorkflowExecution, *, utc: bool) -> list[list[Part]]:
+    lines: list[list[Part]] = [
+        [
+            (execution.workflow_name or execution.workflow_id or "execution", "bold"),
+            " ",
+            (execution.status.value, _STYLES[execution.status]),
+            f" {format_duration(execution.duration)} ",
+            (f"{_progress(execution)} {format_time(execution.started_at, utc=utc)}", "dim"),
+        ],
+        [(execution.id, "blue"), (f" {execution.tenant_id or ''}".rstrip(), "cyan")],
+    ]
+    if execution.error_message:
+        lines.append([(execution.error_message, "red")])
+    return lines
+
+
+def _details(step: WorkflowStepExecution) -> str:
+    called = "/".join(text for text in (step.provider, step.model) if text)
+    return ", ".join(
+        text
+        for text in (
+            counted(step.retry_count + 1, "attempt") if step.retry_count else "",
+            called,
+            "" if step.tokens_used is None else counted(step.tokens_used, "token"),
+            "" if step.cost is None else format_usd(step.cost),
+        )
+        if text
+    )
