@@ -36,7 +36,7 @@ INTERRUPTED: Final = 130
 # Name, module, and the line shown in the list of commands. A command's module is imported when it
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "alerts": ("alerts", "See what is wrong, take care of it, and say what is to be watched."),
+    "alerts": ("alerts", "See what is wrong, take care of it, and say what to watch."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
