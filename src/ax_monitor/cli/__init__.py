@@ -36,17 +36,17 @@ INTERRUPTED: Final = 130
 # Name, module, and the line shown in the list of commands. A command's module is imported when it
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
-    "alerts": ("alerts", "See what is wrong, take care of it, say what is to be watched."),
+    "alerts": ("alerts", "See what is wrong, take care of it, and say what to watch."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
-    "export": ("export", "Write logs, traces, metrics, alerts or workflows out, oldest first."),
+    "export": ("export", "Write logs, traces, metrics, alerts or workflows out."),
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
-    "sql": ("sql", "Ask in SQL: one query, which only reads, and ends in time."),
+    "sql": ("sql", "Ask in SQL: one query that only reads."),
     "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
     "workflows": ("workflows", "List executions of workflows, and show their steps in time."),

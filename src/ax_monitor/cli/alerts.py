@@ -43,7 +43,7 @@ _OPEN: Final = (AlertStatus.ACTIVE, AlertStatus.ACKNOWLEDGED)
 
 @click.group("alerts")
 def command() -> None:
-    """See what is wrong, take care of it, say what is to be watched."""
+    """See what is wrong, take care of it, and say what to watch."""
 
 
 for _command in alert_rules.commands:

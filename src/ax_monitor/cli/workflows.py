@@ -66,7 +66,10 @@ def command(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """List executions of workflows, the newest first; `show` has the steps of one."""
+    """List executions of workflows, and show their steps in time.
+
+    Executions are listed the newest first; `show` has the steps of one.
+    """
     if ctx.invoked_subcommand is not None:
         return
     printer = Printer()
