@@ -176,7 +176,7 @@ class Scheduler:
             if schedule in self._schedules:
                 self._schedules.remove(schedule)
             self._condition.notify_all()
-            if self._thread is not threading.current_thread():
+            if threading.current_thread() not in (self._thread, self._worker):
                 self._condition.wait_for(
                     lambda: (
                         self._under_way is not schedule
