@@ -79,6 +79,7 @@ class Scheduler:
         self._condition = threading.Condition()  # guards what follows; never held during work
         self._schedules: list[Schedule] = []
         self._under_way: Schedule | None = None
+        self._worker: threading.Thread | None = None  # whose thread that is on
         self._thread: threading.Thread | None = None
 
     def every(
@@ -150,6 +151,7 @@ class Scheduler:
             if schedule not in self._schedules:
                 return
             self._under_way = schedule
+            self._worker = threading.current_thread()
         again_s = None
         # BaseException: work that calls sys.exit() is not to end the others.
         try:
@@ -159,7 +161,7 @@ class Scheduler:
         finally:
             schedule._set_next(self._clock.monotonic(), again_s)
             with self._condition:
-                self._under_way = None
+                self._under_way = self._worker = None
                 self._condition.notify_all()
 
     def _tell(self, schedule: Schedule, error: BaseException) -> None:
@@ -174,7 +176,7 @@ class Scheduler:
             if schedule in self._schedules:
                 self._schedules.remove(schedule)
             self._condition.notify_all()
-            if self._thread is not threading.current_thread():
+            if threading.current_thread() not in (self._thread, self._worker):
                 self._condition.wait_for(
                     lambda: (
                         self._under_way is not schedule
@@ -189,7 +191,7 @@ class Scheduler:
             self._closed = True
             self._schedules.clear()
             self._condition.notify_all()
-            if self._thread is not threading.current_thread():
+            if threading.current_thread() not in (self._thread, self._worker):
                 self._condition.wait_for(lambda: self._thread is None, wait_s)
 
     def after_fork_in_child(self) -> None:
