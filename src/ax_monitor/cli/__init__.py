@@ -46,7 +46,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "import": ("import_", "Bring log files in: JSON lines, logfmt, or plain text."),
     "logs": ("logs", "Search and follow the logs."),
     "metrics": ("metrics", "Show metrics: what there is, figures, charts."),
-    "sql": ("sql", "Ask in SQL: one query that only reads."),
+    "sql": ("sql", "Ask in SQL: one query, which only reads, and ends in time."),
     "status": ("status", "Show at a glance how the engine and its parts are."),
     "traces": ("traces", "Find traces, and show where their time went."),
     "workflows": ("workflows", "List executions of workflows, and show their steps in time."),

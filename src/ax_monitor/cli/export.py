@@ -70,9 +70,9 @@ def command(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Write logs, traces, metrics, alerts or workflows out, oldest first.
+    """Write logs, traces, metrics, alerts or workflows out.
 
-    A JSON line is one record with the fields of its table; a trace has its spans, an execution its
+    Oldest first. A JSON line is one record with the fields of its table; a trace has its spans, an execution its
     steps. `ax monitor import` reads logs back. In CSV, objects are JSON, and a text that a
     spreadsheet would take for a formula is quoted with an apostrophe.
     """
