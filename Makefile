@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-kernels soak lint format docs debug-test wheel clean
+.PHONY: help demo test bench bench-kernels soak lint format docs picture debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ lint: $(VENV)/.dev ## ruff, mypy, cython-lint, stubtest, import-linter
 format: $(VENV)/.dev ## let ruff format the Python code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+picture: $(VENV)/.demo ## run the tour and draw it as docs/demo.svg
+	$(BIN)/python docs/make_picture.py
 
 docs: $(VENV)/.dev ## regenerate docs/schema.sql and docs/configuration.md
 	$(BIN)/python docs/make_schema.py
