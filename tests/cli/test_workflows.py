@@ -60,13 +60,16 @@ def test_show_draws_the_steps_on_a_pipe(filled: tuple[str, str]) -> None:
     db, execution_id = filled
     result = run("workflows", "show", execution_id, "--db", db)
     assert (result.code, result.err) == (0, "")
-    heading, ids, load, ask, details, pay, error = result.lines
+    heading, ids, load, ask, details, attempt, pay, error, total = result.lines
     assert heading.startswith("order completed ")
     assert ids == f"{execution_id} acme"
     assert load.startswith("Load ")
     assert "█" in load
     assert ask.startswith("evil \\x1b[31m long ")
     assert details.split(", ") == ["  2 attempts", "acme-ai/small", "1,500 tokens", "$0.30"]
+    assert attempt.startswith("  attempt 1: failed after ")
+    assert attempt.endswith("s, timed out")
+    assert total == "total: 1,500 tokens, $0.30"
     assert "failed" in pay
     assert error == "  ValueError: declined\\nforged"
     assert max(map(len, result.lines)) <= 100
@@ -117,11 +120,40 @@ def test_attempts_stand_where_they_ran(width: int) -> None:
         "s", "e", "k", "K", WorkflowStatus.RUNNING, 50, retry_count=1, earlier_attempts=(early,)
     )
     last = WorkflowStepExecution("t", "e", "k", "L", WorkflowStatus.COMPLETED, 90, 100)
-    lines = timeline(execution, [step, last], width)
+    lines = timeline(execution, [step, last], width, now_ms=100)
     texts = ["".join(p if isinstance(p, str) else p[0] for p in line) for line in lines]
     assert max(map(len, texts)) <= width
     if width == 80:
-        bar, final = texts[2], texts[4]
+        bar, final = texts[2], texts[5]
         assert 0 < bar.index("░") < bar.rindex("░") < bar.index("█") - 1
         assert bar.index("█") < final.index("█")
         assert bar.rindex("█") == final.rindex("█")  # it still runs
+
+
+def test_what_runs_lasts_until_now() -> None:
+    execution = WorkflowExecution("e", "w", "W", None, None, WorkflowStatus.RUNNING, 0)
+    done = WorkflowStepExecution("s", "e", "a", "A", WorkflowStatus.COMPLETED, 0, 10)
+    runs = WorkflowStepExecution("t", "e", "b", "B", WorkflowStatus.RUNNING, 10)
+    lines = timeline(execution, [done, runs], 80, now_ms=100)
+    bars = ["".join(p if isinstance(p, str) else p[0] for p in line) for line in lines][2:]
+    assert 0 < bars[0].count("█") < bars[1].count("█") / 5
+
+
+def test_the_list_says_where_each_is(filled: tuple[str, str], db: str) -> None:
+    lines = run("workflows", "--db", filled[0]).lines
+    assert lines[0].endswith("interrupted")
+    assert lines[1].endswith("ValueError: bad")
+    with ax_monitor.open(db) as monitor:
+        execution = monitor.workflows.start_execution("w", "runs")
+        monitor.workflows.start_step(execution, "\x1b[31mload")
+        assert monitor.flush()
+        (line,) = run("workflows", "--db", db).lines
+        assert line.endswith("at \\x1b[31mload")
+        shown = run("workflows", "show", execution, "--db", db).lines
+        assert "running" in shown[2]
+
+
+def test_an_empty_database_has_none(db: str) -> None:
+    ax_monitor.Store(db).close()
+    result = run("workflows", "--db", db)
+    assert (result.code, result.out, result.err) == (0, "", "")

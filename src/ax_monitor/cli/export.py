@@ -72,9 +72,9 @@ def command(
 ) -> None:
     """Write logs, traces, metrics, alerts or workflows out.
 
-    Oldest first. A JSON line is one record with the fields of its table; a trace has its spans, an execution its
-    steps. `ax monitor import` reads logs back. In CSV, objects are JSON, and a text that a
-    spreadsheet would take for a formula is quoted with an apostrophe.
+    Oldest first. A JSON line is one record with the fields of its table; a trace has its spans, an
+    execution its steps. `ax monitor import` reads logs back. In CSV, objects are JSON, and a text
+    that a spreadsheet would take for a formula is quoted with an apostrophe.
     """
     now_ms = SYSTEM_CLOCK.time_ms()
     wanted = _Wanted(

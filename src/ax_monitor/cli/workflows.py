@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Iterable
 from typing import Final
 
 import click
@@ -18,6 +20,7 @@ from ax_monitor.cli._options import (
 from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
 from ax_monitor.cli._units import format_usd
 from ax_monitor.cli.traces import BAR_MIN, NAME_SHARE, PIPE_WIDTH, fit, format_duration
+from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model import (
     WorkflowExecution,
     WorkflowStatus,
@@ -95,7 +98,16 @@ def _row(execution: WorkflowExecution, *, utc: bool) -> list[Part]:
         (execution.id, "blue"),
         (execution.tenant_id or "-", "cyan"),
         execution.workflow_name,
+        (_where_it_is(execution), "red" if execution.error_message else "dim"),
     ]
+
+
+def _where_it_is(execution: WorkflowExecution) -> str:
+    """Why it failed, or at which step it is."""
+    if execution.error_message:
+        return execution.error_message
+    running = execution.status in (WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
+    return f"at {execution.current_step}" if running and execution.current_step else ""
 
 
 def _progress(execution: WorkflowExecution) -> str:
@@ -133,7 +145,7 @@ def show(
         printer.json({**execution.to_dict(), "steps": [step.to_dict() for step in steps]})
         return
     width = shutil.get_terminal_size().columns if printer.is_terminal else PIPE_WIDTH
-    for line in timeline(execution, steps, width, utc=utc):
+    for line in timeline(execution, steps, width, now_ms=SYSTEM_CLOCK.time_ms(), utc=utc):
         printer.line(*line)
 
 
@@ -142,14 +154,19 @@ def timeline(
     steps: list[WorkflowStepExecution],
     width: int,
     *,
+    now_ms: int,
     utc: bool = False,
 ) -> list[list[Part]]:
-    """An execution and its steps as lines of at most `width` columns, in parts with styles."""
+    """An execution and its steps as lines of at most `width` columns, in parts with styles.
+
+    What is not finished lasts until `now_ms`.
+    """
     lines = _heading(execution, utc=utc)
     if steps:
         names = [visible(step.step_name or step.step_key) for step in steps]
         name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
-        axis = _Axis(execution, steps, width - name_width - _STATUS_WIDTH - _DURATION_WIDTH - 3)
+        bar_width = width - name_width - _STATUS_WIDTH - _DURATION_WIDTH - 3
+        axis = _Axis(execution, steps, bar_width, now_ms)
         for name, step in zip(names, steps, strict=True):
             lines.append(
                 [
@@ -164,8 +181,13 @@ def timeline(
             )
             if details := _details(step):
                 lines.append([(f"  {details}", "dim")])
+            for number, attempt in enumerate(step.earlier_attempts, 1):
+                lines.append([(f"  attempt {number}: {_how_it_failed(attempt)}", "red")])
             if step.error_message:
                 lines.append([(f"  {step.error_message}", "red")])
+        if total := _figures(_total(step.tokens_used for step in steps),
+                             _total(step.cost for step in steps)):  # fmt: skip
+            lines.append([(f"total: {', '.join(total)}", "bold")])
     return [cut(line, width) for line in lines]
 
 
@@ -173,13 +195,19 @@ class _Axis:
     """The time from the first start to the last end, on so many columns."""
 
     def __init__(
-        self, execution: WorkflowExecution, steps: list[WorkflowStepExecution], width: int
+        self,
+        execution: WorkflowExecution,
+        steps: list[WorkflowStepExecution],
+        width: int,
+        now_ms: int,
     ) -> None:
         self._width = width if width >= BAR_MIN else 0
         self._begin = min(execution.started_at, *(step.first_started_at for step in steps))
         times = [(execution.started_at, execution.completed_at)]
         times += [(step.started_at, step.completed_at) for step in steps]
         moments = [moment for pair in times for moment in pair if moment is not None]
+        if any(step.completed_at is None for step in steps):
+            moments.append(now_ms)
         self._end = max(self._begin + 1, *moments)
 
     def bar(self, step: WorkflowStepExecution) -> str:
@@ -225,8 +253,23 @@ def _details(step: WorkflowStepExecution) -> str:
         for text in (
             counted(step.retry_count + 1, "attempt") if step.retry_count else "",
             called,
-            "" if step.tokens_used is None else counted(step.tokens_used, "token"),
-            "" if step.cost is None else format_usd(step.cost),
+            *_figures(step.tokens_used, step.cost),
         )
         if text
     )
+
+
+def _figures(tokens: float | None, cost: float | None) -> list[str]:
+    return ([] if tokens is None else [counted(int(tokens), "token")]) + (
+        [] if cost is None else [format_usd(cost)]
+    )
+
+
+def _total(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) if known else None
+
+
+def _how_it_failed(attempt: WorkflowStepAttempt) -> str:
+    after = f"{attempt.status.value} after {format_duration(attempt.duration)}"
+    return f"{after}, {attempt.error_message}" if attempt.error_message else after
