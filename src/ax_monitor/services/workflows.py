@@ -46,6 +46,7 @@ RUNNING: Final = "running"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
+_VALUES: Final = {status.value: status.value for status in WorkflowStatus}
 ACTIVE: Final = (WorkflowStatus.PENDING, WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
 _KINDS: Final = {kind.number: kind for kind in (EXECUTION, STEP)}
 _EVENTS: Final = (
@@ -224,7 +225,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
         if (tenant_id is None or user_id is None) and (context := current_context()) is not None:
             tenant_id = context.tenant_id if tenant_id is None else tenant_id
             user_id = context.user_id if user_id is None else user_id
-        recorded, kept = captured(metadata)
+        recorded, kept = (None, None) if metadata is None else captured(metadata)
         return self.begin_execution(
             workflow_id, workflow_name, tenant_id, user_id, status, steps_total, recorded, kept
         )
@@ -255,7 +256,10 @@ class WorkflowMonitor(Service, WorkflowChannel):
         Raises:
             ValueError: there is no such status.
         """
-        parsed = None if status is None else WorkflowStatus.parse(status).value
+        parsed = None
+        if status is not None:
+            known = _VALUES.get(status) if type(status) is str else None
+            parsed = WorkflowStatus.parse(status).value if known is None else known
         changes = (parsed, current_step, steps_completed, steps_failed, error_message)
         execution = self._known_execution(execution_id)
         if execution is not None:
@@ -319,7 +323,8 @@ class WorkflowMonitor(Service, WorkflowChannel):
 
     def _known_execution(self, execution_id: str) -> OpenExecution | None:
         self.forks  # noqa: B018 (in a forked child this forgets what is the parent's)
-        return self.open_executions.get(execution_id) or self._find_execution(execution_id)
+        found = self.open_executions.get(execution_id)
+        return self._find_execution(execution_id) if found is None else found
 
     def _find_execution(self, execution_id: Any) -> OpenExecution | None:
         """An execution that is not under way here: from now on it is, if it is not finished."""
