@@ -40,7 +40,7 @@ test: $(VENV)/.test ## the test suite (under five minutes)
 soak: $(VENV)/.test ## the long tests, with large counts
 	AX_MONITOR_TEST_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=3600 $(ARGS)
 
-bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (about four minutes)
+bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (about twelve minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 bench-kernels: $(VENV)/.test ## single kernels, with pytest-benchmark

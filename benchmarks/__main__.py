@@ -1,7 +1,7 @@
 """`python -m benchmarks`: measure everything and write the table of docs/performance.md.
 
-python -m benchmarks                 all of it: about four minutes
-python -m benchmarks --quick         without the 10M records, and less retention: about two minutes
+python -m benchmarks                 all of it: about twelve minutes
+python -m benchmarks --quick         without the 10M records, and less retention: about seven
 python -m benchmarks log_call drain  these parts only; nothing is written
 """
 

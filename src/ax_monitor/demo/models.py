@@ -69,7 +69,7 @@ class Providers:
         """
         broken = model.provider == self.outage
         await asyncio.sleep(self.seconds(model) * (12 if broken else 1))
-        if self._random.random() < (0.5 if broken else 0.01):
+        if self._random.random() < (0.5 if broken else 0.003):
             raise ProviderError("429 too many requests" if broken else "503 try again later")
         words = Counter(word.lower() for word in _WORD.findall(text))
         said = ", ".join(word for word, _ in words.most_common(12))

@@ -124,11 +124,11 @@ class Tour:
         self._heading("An engine at work; a provider breaks down; another process is killed")
         monitor.alerts.create_rule(
             RULE,
-            "More than three attempts a second at a step fail",
+            "More than one attempt a second at a step fails",
             "workflow.step.count",
             {
                 "operator": "gt",
-                "threshold": 3.0,
+                "threshold": 1.0,
                 "window_ms": WINDOW_MS,
                 "aggregation": "rate",
             },
