@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,9 +22,10 @@ WIDTH = 100
 def main() -> None:
     """Run the tour and draw it."""
     console = Console(highlight=False, record=True, width=WIDTH)
-    with tempfile.TemporaryDirectory() as folder:
-        files = sorted((ROOT / "tests" / "data" / "logs").glob("*.log"))
-        Tour(Path(folder, "monitor.db"), files, console).run()
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        shutil.copytree(ROOT / "tests" / "data" / "logs", "logs")
+        Tour(Path(".demo", "monitor.db"), sorted(Path("logs").glob("*.log")), console).run()
     # Without the web fonts that rich would have the picture load
     plain_format = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     plain_format = re.sub(r"<!--.*?-->", "", plain_format)

@@ -239,7 +239,8 @@ class Tour:
 
     def _command(self, *arguments: str) -> str:
         program = shutil.which("ax", path=os.path.dirname(sys.executable))
-        start = f"{_shown(Path(program))} monitor" if program else "ax monitor"
+        by_name = program is None or program == shutil.which("ax")
+        start = "ax monitor" if by_name else f"{_shown(Path(str(program)))} monitor"
         return f"{start} {shlex.join(arguments)} --db {shlex.quote(_shown(self._database))}"
 
     def _run(self, *arguments: str) -> None:
