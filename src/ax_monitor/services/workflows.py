@@ -541,6 +541,8 @@ class ExecutionScope:
     Thread-safety: the methods may be called from any thread and any task, `__exit__` too.
     """
 
+    __slots__ = ("_arguments", "_context", "_execution", "_forks", "_monitor")
+
     def __init__(self, monitor: WorkflowMonitor, arguments: tuple[Any, ...]) -> None:
         self._monitor = monitor
         self._arguments = arguments
@@ -555,7 +557,10 @@ class ExecutionScope:
 
     def step(self, step_key: str, step_name: str | None = None) -> StepScope:
         """A step as a `with` block (or `async with`)."""
-        return StepScope(self._monitor, self.execution_id, step_key, step_name)
+        execution = self._execution
+        return StepScope(
+            self._monitor, "" if execution is None else execution.id, step_key, step_name
+        )
 
     def update(
         self,
@@ -632,6 +637,8 @@ class StepScope:
     Thread-safety: as of `ExecutionScope`.
     """
 
+    __slots__ = ("_execution_id", "_forks", "_key", "_monitor", "_name", "_step")
+
     def __init__(
         self,
         monitor: WorkflowMonitor,
@@ -677,10 +684,7 @@ class StepScope:
 
     def fail(self, error_message: str) -> bool:
         """It has failed, although no exception leaves the block."""
-        return self._end(FAILED, error_message)
-
-    def _end(self, status: str, message: str | None) -> bool:
-        return self._step is not None and self._monitor.end_step(self._step, status, message)
+        return self._step is not None and self._monitor.end_step(self._step, FAILED, error_message)
 
     def __enter__(self) -> Self:
         if self._forks is not None:
@@ -698,9 +702,12 @@ class StepScope:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        step = self._step
-        if step is not None and step.status == RUNNING and self._forks == self._monitor.forks:
-            self._end(*_how_it_ended(error))
+        step, monitor = self._step, self._monitor
+        if step is not None and step.status == RUNNING and self._forks == monitor.forks:
+            if error is None:
+                monitor.end_step(step, COMPLETED, None)
+            else:
+                monitor.end_step(step, *_how_it_ended(error))
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
