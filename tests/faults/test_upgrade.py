@@ -33,7 +33,7 @@ def test_u1_processes_create_the_file_at_once(tmp_path: Path, rounds: int) -> No
         assert Path(db).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [19, pytest.param(1, marks=pytest.mark.soak)])
 def test_u3_killed_while_the_file_is_made(tmp_path: Path, step: int) -> None:
     """Killed at whichever write of the migration, the file has all of it or nothing."""
     complete = str(tmp_path / "complete.db")

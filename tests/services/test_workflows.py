@@ -405,7 +405,10 @@ def test_lists_newest_first_and_limits(workflows: WorkflowMonitor, clock: FakeCl
             workflows.get_recent_executions(wrong)  # type: ignore[arg-type]
 
 
-def test_z10_a_tenant_sees_only_its_own(workflows: WorkflowMonitor) -> None:
+def test_z10_a_tenant_sees_only_its_own(
+    workflows: WorkflowMonitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ax_monitor.pipeline.store.BARRIER_S", 0.1)
     mine = workflows.start_execution("wf", "import", "acme")
     theirs = workflows.start_execution("wf", "import", "globex")
     workflows.complete_step(workflows.start_step(theirs, "secret"))
@@ -458,9 +461,10 @@ def test_statistics(workflows: WorkflowMonitor, clock: FakeClock) -> None:
 
 
 def test_while_the_database_is_locked_memory_answers(
-    workflows: WorkflowMonitor, clock: FakeClock
+    workflows: WorkflowMonitor, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What began and ended here meanwhile is told as it is, though nothing can be written."""
+    monkeypatch.setattr("ax_monitor.pipeline.store.BARRIER_S", 0.1)
     old = workflows.start_execution("wf", "old")
     workflows.flush()
     with locked(workflows.store.path):
