@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## the main job on real work, with something to look at (hal
 	rm -rf .demo
 	$(BIN)/ax monitor demo tests/data/logs/*.log
 
-test: $(VENV)/.test ## the test suite (under five minutes)
+test: $(VENV)/.test ## the test suite (five to seven minutes)
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
 
 soak: $(VENV)/.test ## the long tests, with large counts

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-import click
-
-from ax_monitor.cli._options import existing_database
+from ax_monitor.cli._options import existing_database, the_one
 from ax_monitor.config import database_path
 from ax_monitor.model import AlertSeverity
 from ax_monitor.pipeline.store import Store
@@ -28,15 +26,6 @@ def open_for_changes(db: str | None, *, create: bool = False) -> Iterator[Alerti
     """The database, to write to it; made if it is not there only if that makes sense."""
     with Store(database_path(db) if create else existing_database(db)) as store:
         yield AlertingService(store)
-
-
-def the_one(ids: Sequence[str], what: str, text: str) -> str:
-    """The only one of the ids that were found for a text."""
-    if len(ids) > 1:
-        raise click.ClickException(f"more than one {what} begins with {text!r}")
-    if not ids:
-        raise click.ClickException(f"no {what} {text!r}")
-    return ids[0]
 
 
 def found_alert(service: AlertingService, text: str) -> str:

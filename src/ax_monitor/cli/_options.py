@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -87,6 +87,15 @@ def existing_database(db: str | None) -> str:
 def open_for_reading(db: str | None) -> Store:
     """The database, read-only: nothing is created, whatever the path is."""
     return Store(existing_database(db), read_only=True)
+
+
+def the_one(ids: Sequence[str], what: str, text: str) -> str:
+    """The only one of the ids that were found for a text."""
+    if len(ids) > 1:
+        raise click.ClickException(f"more than one {what} begins with {text!r}")
+    if not ids:
+        raise click.ClickException(f"no {what} {text!r}")
+    return ids[0]
 
 
 # -- values -------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ class Printer:
             yield self._append_block
             return
         from rich.live import Live  # noqa: PLC0415 (only a terminal needs it)
-        from rich.text import Text  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415 (the same)
 
         def show(lines: Sequence[Sequence[Part]]) -> None:
             text = Text("\n", no_wrap=True, overflow="crop").join(

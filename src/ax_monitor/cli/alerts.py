@@ -16,7 +16,6 @@ from ax_monitor.cli._alerting import (
     found_rule,
     labels_text,
     open_for_changes,
-    the_one,
 )
 from ax_monitor.cli._options import (
     MonitorCommand,
@@ -26,6 +25,7 @@ from ax_monitor.cli._options import (
     one_of,
     open_for_reading,
     row_limit,
+    the_one,
 )
 from ax_monitor.cli._output import Part, Printer, format_time, note
 from ax_monitor.model import Alert, AlertSeverity, AlertStatus, AlertTransition, Silence

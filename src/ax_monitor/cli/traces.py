@@ -14,6 +14,7 @@ from ax_monitor.cli._options import (
     open_for_reading,
     parse_moment,
     row_limit,
+    the_one,
 )
 from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
 from ax_monitor.clock import SYSTEM_CLOCK
@@ -144,11 +145,9 @@ def show(
     with open_for_reading(db) as store:
         trace = store.get_trace(trace_id)
         if trace is None:
-            found = store.trace_ids_with_prefix(trace_id, 2)
-            if len(found) == 2:
-                raise click.ClickException(f"more than one trace begins with {trace_id!r}")
-            trace = store.get_trace(found[0]) if found else None
-    if trace is None:
+            found = the_one(store.trace_ids_with_prefix(trace_id, 2), "trace", trace_id)
+            trace = store.get_trace(found)
+    if trace is None:  # deleted meanwhile
         raise click.ClickException(f"no trace {trace_id!r}")
     if as_json:
         printer.json(trace.to_dict())

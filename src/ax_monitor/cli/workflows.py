@@ -16,6 +16,7 @@ from ax_monitor.cli._options import (
     one_of,
     open_for_reading,
     row_limit,
+    the_one,
 )
 from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
 from ax_monitor.cli._units import format_usd
@@ -134,11 +135,9 @@ def show(
     with open_for_reading(db or given.get("db")) as store:
         execution, _ = store.get_execution(execution_id)
         if execution is None:
-            found = store.execution_ids_with_prefix(execution_id, 2)
-            if len(found) == 2:
-                raise click.ClickException(f"more than one execution begins with {execution_id!r}")
-            execution = store.get_execution(found[0])[0] if found else None
-        if execution is None:
+            ids = store.execution_ids_with_prefix(execution_id, 2)
+            execution, _ = store.get_execution(the_one(ids, "execution", execution_id))
+        if execution is None:  # deleted meanwhile
             raise click.ClickException(f"no execution {execution_id!r}")
         steps, _ = store.get_step_executions(execution.id)
     if as_json or given.get("as_json"):
