@@ -250,9 +250,8 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> Any:
     """A service of the default monitor; or a name of `_HOMES`, from then on an ordinary one."""
     if name in _OF_DEFAULT:
-        from ax_monitor.monitor import default_monitor  # noqa: PLC0415 (see `_HOMES`)
-
-        return getattr(default_monitor(), name)
+        find = globals().get("default_monitor") or __getattr__("default_monitor")
+        return getattr(find(), name)
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOME_OF[name]), name)

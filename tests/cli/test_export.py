@@ -170,3 +170,9 @@ def test_while_an_engine_writes(db: str) -> None:
     numbers = [row["metadata"]["number"] for row in found]
     assert numbers == list(range(1, len(numbers) + 1))
     assert numbers
+
+
+def test_json_and_csv_at_once_is_a_mistake(filled: str) -> None:
+    done = run("export", "logs", "--json", "--format", "csv", "--db", filled)
+    assert "--json is the format jsonl" in assert_one_line_error(done, 2)
+    assert rows(filled, "alerts", "--json") == rows(filled, "alerts")

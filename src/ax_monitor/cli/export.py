@@ -76,6 +76,8 @@ def command(
     execution its steps. `ax monitor import` reads logs back. In CSV, objects are JSON, and a text
     that a spreadsheet would take for a formula is quoted with an apostrophe.
     """
+    if as_json and form == "csv":
+        raise click.UsageError("--json is the format jsonl: leave it out, or --format csv")
     now_ms = SYSTEM_CLOCK.time_ms()
     wanted = _Wanted(
         start=None if since is None else _moment(since, now_ms, "--since"),

@@ -21,6 +21,11 @@ def default_store() -> Store:
         return _default
 
 
+def is_default_store(store: Store) -> bool:
+    """Is this the default store, and open? Without a lock."""
+    return store is _default and not store.closed
+
+
 def replace_default_store(store: Store) -> Store | None:
     """Make another store the default; the one before, if there was any."""
     global _default
