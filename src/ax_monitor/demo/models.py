@@ -11,6 +11,8 @@ from typing import Final
 
 _WORD: Final = re.compile(r"[A-Za-z]{4,}")
 _CHARACTERS_PER_TOKEN: Final = 4
+FAILURES: Final = 0.003  # share of the calls that fail
+OUTAGE_FAILURES: Final = 0.5  # the same during an outage
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ class Providers:
         """
         broken = model.provider == self.outage
         await asyncio.sleep(self.seconds(model) * (12 if broken else 1))
-        if self._random.random() < (0.5 if broken else 0.003):
+        if self._random.random() < (OUTAGE_FAILURES if broken else FAILURES):
             raise ProviderError("429 too many requests" if broken else "503 try again later")
         words = Counter(word.lower() for word in _WORD.findall(text))
         said = ", ".join(word for word, _ in words.most_common(12))

@@ -136,6 +136,7 @@ class Tour:
             match_labels={"workflow": WORKFLOW, "status": "failed"},
             for_ms=500,
             auto_resolve=True,
+            no_data="ok",  # no failure in the window is what is wanted
         )
         alerts = _Alerts(monitor, self._say)
         monitor.alerts.start_evaluation(EVALUATION_MS)
