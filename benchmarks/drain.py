@@ -144,7 +144,7 @@ def engine_throughput(repeats: int = 5, seconds: float = 4.0) -> list[Result]:
 
 def _silence(store: ax_monitor.Store) -> None:
     """Let the pump sleep through the measurement."""
-    pump = store._pump
+    pump = store._recording.pump
     assert pump is not None
     pump.buffer_size = 10**9
     pump.flush_interval_ms = 10**9

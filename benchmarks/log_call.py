@@ -95,8 +95,8 @@ def _run(folder: Path) -> list[Result]:
     store = ax_monitor.Store(folder / "monitor.db")
     # Large buffer: what the pump does meanwhile is G3's and G4's business
     logger = ax_monitor.StructuredLogger(store, buffer_size=1_000_000, flush_interval_ms=600_000)
-    store._pump.buffer_size = 1_000_000
-    store._pump.flush_interval_ms = 600_000
+    store._recording.pump.buffer_size = 1_000_000
+    store._recording.pump.flush_interval_ms = 600_000
     empty = axref.Empty()
     plain_file = logging.getLogger("bench.file")
     plain_queue = logging.getLogger("bench.queue")

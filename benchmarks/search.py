@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
-from ax_monitor.model import LogPage
+from ax_monitor.model.logs import LogPage
 from benchmarks import payload
 from benchmarks.harness import Result, Series, bench_folder, percentile, say
 

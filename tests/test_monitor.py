@@ -18,6 +18,7 @@ import pytest
 import ax_monitor
 from ax_monitor import Monitor, Store
 from ax_monitor.pipeline.scheduler import Scheduler
+from ax_monitor.storage import logs
 from tests.conftest import FakeClock
 
 RULE: dict[str, Any] = {
@@ -275,7 +276,7 @@ def test_configure_takes_over(tmp_path: Path) -> None:
         ("two.db", "to two"),
     ):
         with Store(tmp_path / path, read_only=True) as store:
-            found = store.query_logs(ax_monitor.LogQuery(limit=None))
+            found = store.read(logs.query_logs, ax_monitor.LogQuery(limit=None))
             assert [entry.message for entry in found] == [message]
 
 
@@ -307,7 +308,7 @@ def test_a_forked_child_has_the_default_too(tmp_path: Path) -> None:
         "assert m.logger.get_log_count() == 2\n", tmp_path,
     )  # fmt: skip
     with Store(tmp_path / "child.db", read_only=True) as store:
-        assert store.count_logs() == 1
+        assert store.read(logs.count_logs) == 1
 
 
 def test_what_is_no_attribute_is_none() -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 from typing import Any, Final
 
-from ax_monitor.model import LogLevel
+from ax_monitor.model.vocabulary import LogLevel
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.logger import StructuredLogger
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ax_monitor import AlertCondition, AlertRuleError, Operator
 from ax_monitor.alerting.conditions import format_condition, parse_condition
-from ax_monitor.model import Aggregation
 from ax_monitor.model.duration import format_duration_ms, parse_duration_ms
+from ax_monitor.model.vocabulary import Aggregation
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 

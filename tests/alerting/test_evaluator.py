@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ax_monitor import AlertCondition, AlertRule
 from ax_monitor.alerting.evaluator import Evaluator
 from ax_monitor.clock import Moment
-from ax_monitor.model import Series
+from ax_monitor.model.metrics import Series
 from ax_monitor.storage.alert_states import (
     FIRING,
     INACTIVE,

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import ax_monitor
 from ax_monitor.cli import monitor_main
+from ax_monitor.storage import logs
 
 T = TypeVar("T")
 TIMEOUT_S = 30
@@ -201,7 +202,7 @@ def die_with_records(db: str, count: int) -> None:
 def entries(db: str, **filters: Any) -> list[ax_monitor.LogEntry]:
     """What is stored, oldest first."""
     with ax_monitor.Store(db, read_only=True) as store:
-        return store.query_logs(ax_monitor.LogQuery(order="asc", limit=None, **filters))
+        return store.read(logs.query_logs, ax_monitor.LogQuery(order="asc", limit=None, **filters))
 
 
 def wait_for(found: Callable[[], T], what: str) -> T:

@@ -18,6 +18,7 @@ import apsw
 import pytest
 
 import ax_monitor
+from ax_monitor.storage import logs
 from tests.cli.helpers import (
     TIMEOUT_S,
     assert_one_line_error,
@@ -272,7 +273,7 @@ def feed(pipe: IO[str], numbers: range, padding: str = "") -> None:
 def count(db: str) -> int:
     try:
         with ax_monitor.Store(db, read_only=True) as store:
-            return store.count_logs()
+            return store.read(logs.count_logs)
     except ax_monitor.StorageError:
         return 0  # it is just being created
 

@@ -21,7 +21,7 @@ import pytest
 import ax_monitor
 from ax_monitor.cli._overview import MEASURED, REGISTERED, Observer
 from ax_monitor.cli.status import EXIT_CODES
-from ax_monitor.model import HealthStatus
+from ax_monitor.model.vocabulary import HealthStatus
 from ax_monitor.pipeline.observation import SeenRecorder
 from tests.cli.helpers import (
     COMMAND,

@@ -6,6 +6,7 @@ import pytest
 
 import ax_monitor
 from ax_monitor.cli.traces import format_duration, waterfall
+from ax_monitor.storage import traces
 from tests.cli.helpers import assert_one_line_error, run, run_on_terminal
 
 pytestmark = pytest.mark.timeout(60)
@@ -88,7 +89,7 @@ def test_show_json_is_the_trace(filled: tuple[str, str]) -> None:
     db, trace_id = filled
     (shown,) = run("traces", "show", trace_id, "--json", "--db", db).objects
     with ax_monitor.Store(db, read_only=True) as store:
-        trace = store.get_trace(trace_id)
+        trace = store.read(traces.get_trace, trace_id)
     assert trace is not None
     assert shown == trace.to_dict()
 

@@ -6,7 +6,9 @@ import pytest
 
 import ax_monitor
 from ax_monitor.cli.workflows import timeline
-from ax_monitor.model import WorkflowExecution, WorkflowStatus, WorkflowStepExecution
+from ax_monitor.model.vocabulary import WorkflowStatus
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStepExecution
+from ax_monitor.storage import workflows
 from tests.cli.helpers import assert_one_line_error, run, run_on_terminal
 
 pytestmark = pytest.mark.timeout(60)
@@ -91,8 +93,8 @@ def test_show_json_has_the_execution_and_its_steps(filled: tuple[str, str]) -> N
     (shown,) = run("workflows", "show", execution_id, "--json", "--db", db).objects
     assert run("workflows", "--db", db, "--json", "show", execution_id).objects == [shown]
     with ax_monitor.Store(db, read_only=True) as store:
-        execution, _ = store.get_execution(execution_id)
-        steps, _ = store.get_step_executions(execution_id)
+        execution = store.read(workflows.get_execution, execution_id)
+        steps = store.read(workflows.get_step_executions, execution_id)
     assert execution is not None
     assert shown == {**execution.to_dict(), "steps": [step.to_dict() for step in steps]}
 

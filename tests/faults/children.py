@@ -19,6 +19,7 @@ from typing import Any
 
 import ax_monitor
 from ax_monitor import MetricsCollector, Store, StructuredLogger
+from ax_monitor.storage import logs
 
 
 def say(text: object) -> None:
@@ -242,7 +243,7 @@ def audited(db: str) -> None:
                 os._exit(1 if bad else 0)
             assert os.waitpid(pid, 0)[1] == 0
     with Store(db, read_only=True) as store:
-        store.count_logs()
+        store.read(logs.count_logs)
     say(json.dumps([path for path in opened if path in _database_files(db)]))
     say(len([path for path in opened if "-ring-" in path]))
 

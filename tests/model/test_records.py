@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import importlib
 import json
 import math
 import pickle
@@ -18,26 +19,28 @@ from hypothesis import strategies as st
 
 from ax_monitor import errors, model
 from ax_monitor.errors import AlertRuleError, LogQueryError
-from ax_monitor.model import (
-    AlertCondition,
-    AlertRule,
-    LogEntry,
+from ax_monitor.model._record import Record
+from ax_monitor.model.alerts import AlertCondition, AlertRule
+from ax_monitor.model.health import HealthCheck
+from ax_monitor.model.logs import LogEntry, LogQuery
+from ax_monitor.model.metrics import MetricType, TimeSeriesPoint, default_unit
+from ax_monitor.model.traces import Span, SpanEvent, Trace
+from ax_monitor.model.vocabulary import (
+    Aggregation,
+    AlertSeverity,
     LogLevel,
-    LogQuery,
-    MetricType,
     NoDataPolicy,
     Operator,
-    Span,
-    SpanEvent,
     SpanKind,
     SpanStatus,
-    Trace,
-    default_unit,
 )
-from ax_monitor.model._record import Record
 
+MODULES = ("alerts", "health", "logs", "metrics", "retention", "traces", "workflows")
 RECORDS = [
-    value for value in vars(model).values() if isinstance(value, type) and issubclass(value, Record)
+    value
+    for module in MODULES
+    for value in vars(importlib.import_module(f"ax_monitor.model.{module}")).values()
+    if isinstance(value, type) and issubclass(value, Record) and value is not Record
 ]
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -56,7 +59,7 @@ json_like = st.recursive(
     max_leaves=8,
 )
 windows = st.integers(1, 2**63 - 1)
-aggregations = st.sampled_from(model.Aggregation)
+aggregations = st.sampled_from(Aggregation)
 conditions = st.builds(
     AlertCondition,
     operator=st.sampled_from(Operator),
@@ -104,8 +107,8 @@ queries = st.builds(
 
 NESTED = {
     "condition": lambda: conditions,
-    "components": lambda: _tuples_of(model.HealthCheck),
-    "data_points": lambda: _tuples_of(model.TimeSeriesPoint),
+    "components": lambda: _tuples_of(HealthCheck),
+    "data_points": lambda: _tuples_of(TimeSeriesPoint),
     "events": lambda: _tuples_of(SpanEvent),
     "spans": lambda: _tuples_of(Span),
 }
@@ -283,7 +286,7 @@ def test_condition_round_trips_through_its_mapping(condition: AlertCondition) ->
     copy = AlertCondition.from_mapping(condition.to_dict())
     assert copy == condition
     assert type(copy.operator) is Operator
-    assert type(copy.aggregation) is model.Aggregation
+    assert type(copy.aggregation) is Aggregation
 
 
 CONDITION = {"operator": "gt", "threshold": 5, "window_ms": 60_000, "aggregation": "avg"}
@@ -395,7 +398,7 @@ def test_a_rule_normalises_what_it_is_given() -> None:
     given = {"route": "/x"}
     rule = AlertRule(**RULE | {"match_labels": given, "by": ["worker"], "no_data": "ok"})
     given["route"] = "/y"
-    assert rule.severity is model.AlertSeverity.WARNING
+    assert rule.severity is AlertSeverity.WARNING
     assert rule.no_data is NoDataPolicy.OK
     assert rule.condition == AlertCondition(**CONDITION)
     assert (rule.by, rule.match_labels) == (("worker",), {"route": "/x"})

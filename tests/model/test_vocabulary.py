@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ax_monitor.model import LogLevel, SpanStatus
-from ax_monitor.model.vocabulary import Vocabulary
+from ax_monitor.model.vocabulary import LogLevel, SpanStatus, Vocabulary
 
 VOCABULARIES = Vocabulary.__subclasses__()
 MEMBERS = [member for vocabulary in VOCABULARIES for member in vocabulary]

@@ -21,7 +21,7 @@ from ax_monitor._native import (
     read_ring,
 )
 from ax_monitor.context import use_context
-from ax_monitor.model import MetricType
+from ax_monitor.model.metrics import MetricType
 from tests.oracles import new_ring
 
 

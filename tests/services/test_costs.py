@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 import ax_monitor
 from ax_monitor import BudgetStatus, CostService, Store, WorkflowMonitor
 from ax_monitor.storage import costs as stored
+from ax_monitor.storage import workflows
 from tests.cli.helpers import environment
 from tests.conftest import FakeClock
 
@@ -160,7 +161,7 @@ def test_costs_are_those_of_a_plain_model(
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "monitor.db") as store:
         insert(store.path, steps)
         if folded_before is not None:
-            store.delete_executions(folded_before)
+            delete_executions(store, folded_before)
         service = CostService(store)
         given_scope: dict[str, Any] = {
             "provider": scope["provider"],
@@ -230,7 +231,7 @@ def test_z10_a_tenant_sees_only_its_own(
     service.set_budget("b", 100, tenant_id="theirs")
     service.set_budget("c", 100)
     if is_folded:
-        store.delete_executions(at("2024-01-31"))
+        delete_executions(store, at("2024-01-31"))
     span = (at("2024-01-01"), at("2024-01-31"))
     for by in (None, *BY):
         (found,) = service.get_costs(*span, by=by, tenant_id="mine")  # type: ignore[arg-type]
@@ -329,7 +330,7 @@ def test_a_cleanup_keeps_costs_of_steps_without_an_execution(
             ((f"s{n}", BASE + n) for n in range(1000)),
         )
     connection.close()
-    assert store.delete_executions(BASE + 900) == 0
+    assert delete_executions(store, BASE + 900) == 0
     left = "SELECT count(*) FROM workflow_step_executions"
     assert store.read(lambda c: c.execute(left).fetchall()) == [(100,)]
     assert service.get_total(BASE, BASE + DAY).steps == 1000
@@ -357,7 +358,11 @@ def test_huge_figures_stop_neither_a_cleanup_nor_a_query(
         (found,) = service.get_costs(0, 2**42, by="provider")
         assert (found.key, found.cost, found.steps) == (r"\xffA", 0.0, 3)
         assert found.tokens >= 2**62
-        store.delete_executions(BASE + 1)
+        delete_executions(store, BASE + 1)
+
+
+def delete_executions(store: Store, before_ms: int) -> int:
+    return store.delete_in_slices(lambda c, n: workflows.delete_executions(c, before_ms, n))
 
 
 def plans_of(store: Store, query: Callable[[apsw.Connection], Any]) -> list[str]:
@@ -489,7 +494,7 @@ def test_a_cleanup_changes_no_projection(db: str, store: Store, service: CostSer
     """Days that were folded are days like others."""
     spend(db, *((f"2024-01-{day:02}T10:00", float(day % 5)) for day in range(2, 31)))
     before = service.project()
-    store.delete_executions(at("2024-01-20"))
+    delete_executions(store, at("2024-01-20"))
     assert service.project() == before
 
 

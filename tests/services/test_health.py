@@ -29,6 +29,7 @@ from ax_monitor import (
     SystemHealth,
 )
 from ax_monitor.services.health import OWN_COMPONENTS
+from ax_monitor.storage import logs
 from tests.conftest import FakeClock
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import locked, wait_until
@@ -460,8 +461,8 @@ def test_a_count_that_may_be_old_is_said_so(db: str, store: Store) -> None:
 
 def kill_pump(store: Store) -> None:
     """End the writing thread in the way of a defect: by an exception that nobody expects."""
-    assert store._pump is not None
-    thread = store._pump._thread
+    assert store._recording is not None
+    thread = store._recording.pump._thread
     assert thread is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
@@ -768,7 +769,7 @@ def test_x1_periodic_checks_do_not_hold_up_the_exit(db: str) -> None:
     run_code(code, db)
     assert time.monotonic() - started < 8
     with Store(db) as store:
-        assert store.count_logs() == 1
+        assert store.read(logs.count_logs) == 1
 
 
 def test_health_is_asked_from_many_threads_at_once(health: HealthCheckService) -> None:

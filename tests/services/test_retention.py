@@ -15,6 +15,7 @@ import ax_monitor
 from ax_monitor import RetentionReport, RetentionService, StorageError, Store
 from ax_monitor.pipeline.scheduler import Scheduler
 from ax_monitor.services.retention import YOUNG_MS
+from ax_monitor.storage import logs, metrics
 from ax_monitor.storage import retention as stored
 from tests.conftest import FakeClock
 from tests.log_helpers import wait_for
@@ -288,7 +289,7 @@ def test_max_bytes_takes_the_oldest_of_all_kinds(one: Engine) -> None:
     assert 300 <= len(times) < 3_000 - report.logs + 1
     kept = [trace for trace in one.tracer.find_traces(limit=None) if trace.completed_at is None]
     assert len(kept) == 1
-    values, _ = one.store.metric_values("m", 0, one.clock.now_ms)
+    values, _ = one.store.read(metrics.get_values, "m", 0, one.clock.now_ms)
     oldest_day = (one.clock.now_ms - times[0]) // DAY_MS
     assert len(values) == pytest.approx(oldest_day + 1, abs=1)
     assert one.counts()["executions"] == one.counts()["alerts"] == 1
@@ -378,7 +379,7 @@ def test_closing_the_store_ends_a_run(db: str) -> None:
     errors: list[Any] = []
     store.events.on("retention.error", errors.append)
     retention.start()
-    wait_for(lambda: store.count_logs() < 5_000, "the beginning of a run")
+    wait_for(lambda: store.read(logs.count_logs) < 5_000, "the beginning of a run")
     begun = time.monotonic()
     store.close()
     assert time.monotonic() - begun < 5

@@ -11,6 +11,7 @@ import pytest
 
 import ax_monitor
 from ax_monitor import Monitor, WorkflowExecution, WorkflowStepExecution, carry_context
+from ax_monitor.storage import series
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_everything_inside_carries_its_ids(monitor: Monitor) -> None:
     (trace,) = monitor.tracer.get_traces_by_execution(run.execution_id)
     assert trace.tenant_id == "acme"
     assert entries["traced"].trace_id == trace.trace_id
-    assert monitor.store.find_series("demo.value")[0].tenant_id == "acme"
+    assert monitor.store.read(series.find_series, "demo.value")[0].tenant_id == "acme"
 
 
 def test_an_execution_inside_another_takes_its_tenant(monitor: Monitor) -> None:

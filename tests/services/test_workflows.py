@@ -12,6 +12,7 @@ import pytest
 
 import ax_monitor
 from ax_monitor import Store, WorkflowExecution, WorkflowMonitor, WorkflowStepExecution
+from ax_monitor.storage import metrics, series
 from tests.conftest import FakeClock
 from tests.faults.harness import locked
 
@@ -589,7 +590,7 @@ def test_metrics_record_themselves(db: str) -> None:
         workflows.update_execution(run, status="completed")
 
         def samples(name: str, **labels: str) -> list[float]:
-            _times, values = monitor.store.metric_values(name, 0, 2**50, labels=labels)
+            _times, values = monitor.store.read(metrics.get_values, name, 0, 2**50, labels=labels)
             return list(values)
 
         execution = get(workflows, run)
@@ -602,7 +603,9 @@ def test_metrics_record_themselves(db: str) -> None:
         assert samples("workflow.step.cost", provider="northwind", model="breeze") == [0.25]
         assert samples("workflow.queue.length") == [1.0, 0.0]
         assert len(samples("workflow.queue.wait_time", workflow="import")) == 1
-        tenants = {s.tenant_id for s in monitor.store.find_series("workflow.execution.count")}
+        tenants = {
+            s.tenant_id for s in monitor.store.read(series.find_series, "workflow.execution.count")
+        }
         assert tenants == {"acme"}
 
 

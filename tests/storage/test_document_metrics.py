@@ -84,7 +84,7 @@ def test_the_documents_insert_is_part_of_our_figures(store: Store) -> None:
     assert (found.count, found.sum, found.min, found.max) == (10, 522.5, 0.5, 104.0)
     orders = collector.get_values("api.request.duration", 0, 2**50, labels={"route": "/orders"})
     assert len(orders[0]) == 10
-    assert store.count_samples() == 11
+    assert store.read(metrics.count_samples) == 11
 
 
 def test_the_documents_queries_see_our_samples(book: SampleBook) -> None:

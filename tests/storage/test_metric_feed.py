@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ax_monitor import MetricsCollector, StorageError, Store
-from ax_monitor.storage import metric_feed, metrics, series
+from ax_monitor.pipeline.history import metric_history
+from ax_monitor.storage import logs, metric_feed, metrics, series, traces
 from ax_monitor.storage.connection import open_reader, open_writer
 from ax_monitor.storage.metric_feed import Block, FeedPosition, MetricFeed
 from ax_monitor.storage.migrations import MIGRATIONS
@@ -196,18 +197,18 @@ def test_a_store_follows_itself_and_other_processes(db: str) -> None:
         theirs = MetricsCollector(other)
         handle = mine.series("m", labels={"k": "v"})
         handle.record(1.0)
-        (found,) = store.find_series("m")
+        (found,) = store.read(series.find_series, "m")
         assert found.labels == {"k": "v"}
-        first = store.metric_feed(None, [found.series], since_ms=0)
+        first = store.read(metric_feed.read_feed, None, [found.series], since_ms=0)
         assert first.gap
         assert sum(samples_of(first.chunks).values()) == 1
         handle.record(2.0)
         theirs.record("m", 3.0, labels={"k": "v"})
         theirs.flush()
-        second = store.metric_feed(first.position, [found.series])
+        second = store.read(metric_feed.read_feed, first.position, [found.series])
         assert not second.gap
         assert sorted(value for _, _, value in samples_of(second.chunks)) == [2.0, 3.0]
-        everything = samples_of(store.metric_history([found.series], 0, 2**50))
+        everything = samples_of(metric_history(store, [found.series], 0, 2**50))
         assert sum(everything.values()) == 3
 
 
@@ -225,23 +226,23 @@ def test_files_from_before_there_were_series(db: str) -> None:
     )
     connection.close()
     with Store(db, read_only=True) as store:
-        assert store.count_logs() == 0
-        assert store.get_trace_stats().total_traces == 0
+        assert store.read(logs.count_logs) == 0
+        assert store.read(traces.get_trace_stats).total_traces == 0
         for query in (
-            store.find_series,
-            lambda: store.metric_aggregation("m", 0, 9),
-            lambda: store.metric_time_series("m", 0, 9, 1000, "avg"),
-            lambda: store.metric_values("m", 0, 9),
-            store.count_samples,
-            store.list_metric_types,
-            lambda: list(store.metric_history([1], 0, 9)),
-            lambda: store.metric_feed(None, [1]),
+            lambda: store.read(series.find_series),
+            lambda: store.read(metrics.get_aggregation, "m", 0, 9),
+            lambda: store.read(metrics.get_time_series, "m", 0, 9, 1000, "avg"),
+            lambda: store.read(metrics.get_values, "m", 0, 9),
+            lambda: store.read(metrics.count_samples),
+            lambda: store.read(series.list_metric_types),
+            lambda: list(metric_history(store, [1], 0, 9)),
+            lambda: store.read(metric_feed.read_feed, None, [1]),
         ):
             with pytest.raises(StorageError, match=r"schema version 2.*open it for writing once"):
                 query()
     with Store(db) as store:
-        assert store.metric_values("m", 0, 9)[1].tolist() == [1.5, 2.0]
-        assert store.metric_values("m", 0, 9, labels={"k": "v"})[0].tolist() == [5]
+        assert store.read(metrics.get_values, "m", 0, 9)[1].tolist() == [1.5, 2.0]
+        assert store.read(metrics.get_values, "m", 0, 9, labels={"k": "v"})[0].tolist() == [5]
     connection = open_reader(db)
     assert connection.execute("SELECT * FROM performance_metrics ORDER BY id").fetchall() == [
         ("a", 5, "m", 1.5, "ms", '{"k": "v"}', "acme"),

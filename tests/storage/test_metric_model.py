@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ax_monitor.model import Aggregation
+from ax_monitor.model.vocabulary import Aggregation
 from ax_monitor.storage import metric_feed, metrics
 from tests.sample_book import HOUR, MINUTE, SampleBook, nearest_rank, same_sum, unblock
 

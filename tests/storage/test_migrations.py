@@ -13,6 +13,7 @@ import pytest
 
 import ax_monitor
 from ax_monitor import SchemaVersionError, StorageError, Store, StructuredLogger
+from ax_monitor.storage import logs
 from ax_monitor.storage.connection import APPLICATION_ID, open_writer
 from ax_monitor.storage.migrations import (
     MIGRATIONS,
@@ -231,13 +232,13 @@ def test_u2_a_newer_file_can_be_read_but_not_written(db: str) -> None:
             call()
         assert (caught.value.found, caught.value.supported) == (SCHEMA_VERSION + 5, SCHEMA_VERSION)
     with Store(db, read_only=True) as store:
-        page = store.query_logs(ax_monitor.LogQuery(search="future"))
+        page = store.read(logs.query_logs, ax_monitor.LogQuery(search="future"))
         assert [entry.message for entry in page] == ["from the future"]
-        assert store.count_logs() == 1
+        assert store.read(logs.count_logs) == 1
         with pytest.raises(StorageError, match="read-only"):
             StructuredLogger(store)
         with pytest.raises(StorageError, match="read-only"):
-            store.delete_logs(0)
+            store.delete_in_slices(lambda connection, n: (0, False))
     assert look(db, "PRAGMA user_version") == [(SCHEMA_VERSION + 5,)]
     assert not list(Path(db).parent.glob("*-ring-*"))
 

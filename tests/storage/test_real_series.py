@@ -50,8 +50,10 @@ def recorded(
                 assert metrics.record_many(name, values[mine], times[mine]) == len(mine)
             metrics.flush()
             if part < 3:
-                with store._pump._drain_lock:
-                    while store._pump._writer.seal_samples(store.clock.time_ms() + part * 10**6):
+                with store._recording.pump._drain_lock:
+                    while store._recording.pump._writer.seal_samples(
+                        store.clock.time_ms() + part * 10**6
+                    ):
                         pass
         yield metrics, series
 

@@ -108,9 +108,9 @@ def plans_of(db: str, call: object) -> list[str]:
         (lambda c: stored.get_execution(c, "x"), "sqlite_autoindex_workflow_executions_monitor_1"),
         (lambda c: stored.get_step(c, "x"), "sqlite_autoindex_workflow_step_executions_1"),
         (lambda c: stored.get_step_executions(c, "x"), r"USING INDEX \w*step\w*"),
-        (lambda c: stored.find_executions(c, (), None, 50), "workflow_executions_started"),
+        (lambda c: stored.find_executions(c, limit=50), "workflow_executions_started"),
         (
-            lambda c: stored.find_executions(c, (), "t1", 50),
+            lambda c: stored.find_executions(c, (), tenant_id="t1", limit=50),
             "workflow_executions_(tenant|started)",
         ),
         (lambda c: stored.get_workflow_stats(c, None), "workflow_executions_tenant"),

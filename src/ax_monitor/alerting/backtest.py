@@ -10,12 +10,14 @@ from typing import Final
 
 from ax_monitor.alerting.evaluator import Evaluator
 from ax_monitor.clock import Moment
-from ax_monitor.model import AlertRule
 from ax_monitor.model._record import Record
+from ax_monitor.model.alerts import AlertRule
+from ax_monitor.pipeline.history import metric_history
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage.alert_rules import parsed_labels
 from ax_monitor.storage.alert_states import RESOLVE, TRIGGER, Finding
 from ax_monitor.storage.metric_feed import Block
+from ax_monitor.storage.series import find_series
 
 _MINUTE_MS: Final = 60_000
 _OFFSET_BYTES: Final = 2
@@ -127,9 +129,9 @@ class _Samples:
         self._evaluator = evaluator
         window_ms = 0
         for metric_type in evaluator.metric_types():
-            for series in store.find_series(metric_type):
+            for series in store.read(find_series, metric_type):
                 window_ms = evaluator.define(series) or window_ms
-        self._blocks = store.metric_history(evaluator.wanted(), start - window_ms, end)
+        self._blocks = metric_history(store, evaluator.wanted(), start - window_ms, end)
         self._waiting: list[Block] = []  # of minutes that are not over
         self._next: Block | None = next(self._blocks, None)
         self.count = 0

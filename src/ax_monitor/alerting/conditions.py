@@ -6,8 +6,9 @@ import re
 from typing import Final
 
 from ax_monitor.errors import AlertRuleError
-from ax_monitor.model import AlertCondition, Operator
+from ax_monitor.model.alerts import AlertCondition
 from ax_monitor.model.duration import format_duration_ms, parse_duration_ms
+from ax_monitor.model.vocabulary import Operator
 
 _SIGNS: Final = {
     ">": Operator.GT,

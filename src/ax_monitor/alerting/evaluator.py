@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from ax_monitor._native import RULE_AGGREGATIONS, RULE_NO_DATA, RULE_OPERATORS, RuleTable
 from ax_monitor.clock import Moment
-from ax_monitor.model import AlertRule, Series
+from ax_monitor.model.alerts import AlertRule
+from ax_monitor.model.metrics import Series
 from ax_monitor.storage.alert_rules import parsed_labels, to_json
 from ax_monitor.storage.alert_states import (
     INACTIVE,

@@ -11,7 +11,7 @@ from ax_monitor._native import keep_forever
 from ax_monitor.alerting.evaluator import Evaluator
 from ax_monitor.clock import Moment
 from ax_monitor.errors import StorageError
-from ax_monitor.model import Alert
+from ax_monitor.model.alerts import Alert
 from ax_monitor.pipeline.store import Store
 from ax_monitor.storage import alert_rules, metric_feed, series
 from ax_monitor.storage.alert_rules import BrokenRule

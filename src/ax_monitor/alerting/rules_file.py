@@ -40,10 +40,10 @@ from ax_monitor._native import new_id
 from ax_monitor.alerting.conditions import parse_condition
 from ax_monitor.alerting.yaml_lines import Path, read_yaml
 from ax_monitor.errors import AlertRuleError, RulesFileError
-from ax_monitor.model import AlertCondition, AlertRule, AlertSeverity, NoDataPolicy
 from ax_monitor.model._check import shown
-from ax_monitor.model.alerts import check_labels
+from ax_monitor.model.alerts import AlertCondition, AlertRule, check_labels
 from ax_monitor.model.duration import parse_duration_ms
+from ax_monitor.model.vocabulary import AlertSeverity, NoDataPolicy
 from ax_monitor.storage import alert_rules
 from ax_monitor.storage.connection import Connection
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from ax_monitor._native import new_id
 from ax_monitor.clock import Moment
-from ax_monitor.model import AlertSeverity, Silence
-from ax_monitor.model.alerts import check_labels
+from ax_monitor.model.alerts import Silence, check_labels
+from ax_monitor.model.vocabulary import AlertSeverity
 from ax_monitor.pipeline.service import check_positive
 
 

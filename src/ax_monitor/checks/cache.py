@@ -11,8 +11,10 @@ from ax_monitor.checks.outcome import Check, Outcome, read_answer
 from ax_monitor.checks.providers import NOT_CONFIGURED
 from ax_monitor.clock import Clock
 from ax_monitor.errors import StorageError
-from ax_monitor.model import HealthStatus, MetricType
+from ax_monitor.model.metrics import MetricType
+from ax_monitor.model.vocabulary import HealthStatus
 from ax_monitor.pipeline.store import Store
+from ax_monitor.storage import metrics
 
 HIT_RATE_MS: Final = 3_600_000  # samples of the last hour count
 
@@ -55,8 +57,8 @@ class CacheCheck:
             return {}
         now = self._clock.time_ms()
         try:
-            found = self._store.metric_aggregation(
-                MetricType.CACHE_HIT_RATE, now - HIT_RATE_MS, now
+            found = self._store.read(
+                metrics.get_aggregation, MetricType.CACHE_HIT_RATE, now - HIT_RATE_MS, now
             )
         except StorageError:
             return {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from ax_monitor.checks.outcome import severity, worst
-from ax_monitor.model import HealthStatus
+from ax_monitor.model.vocabulary import HealthStatus
 
 
 class Damping:

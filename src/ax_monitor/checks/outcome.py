@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ax_monitor.model import HealthCheck, HealthStatus
+from ax_monitor.model.health import HealthCheck
+from ax_monitor.model.vocabulary import HealthStatus
 from ax_monitor.pipeline.plain import plain_text
 from ax_monitor.redaction import redact_text
 

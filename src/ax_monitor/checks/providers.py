@@ -8,7 +8,7 @@ from ax_monitor.checks.board import CheckBoard
 from ax_monitor.checks.outcome import Findings, Outcome
 from ax_monitor.checks.probes import make_probe
 from ax_monitor.clock import Clock
-from ax_monitor.model import HealthStatus
+from ax_monitor.model.vocabulary import HealthStatus
 
 NOT_CONFIGURED: Final = "not configured"
 GRACE_S: Final = 0.25  # beyond the slowest provider's limit, so that each is told of by its name

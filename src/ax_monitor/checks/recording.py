@@ -8,7 +8,7 @@ from ax_monitor.checks.disk import file_bytes, format_bytes
 from ax_monitor.checks.outcome import Findings, Outcome
 from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.clock import Clock
-from ax_monitor.model import HealthStatus
+from ax_monitor.model.vocabulary import HealthStatus
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.pipeline.store import Store
 

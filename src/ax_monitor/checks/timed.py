@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from ax_monitor.checks.outcome import Check, Outcome, failed, fault, read_answer
 from ax_monitor.clock import Clock
-from ax_monitor.model import HealthCheck
+from ax_monitor.model.health import HealthCheck
 
 T = TypeVar("T")
 

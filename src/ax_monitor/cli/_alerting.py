@@ -8,7 +8,7 @@ from typing import Final
 
 from ax_monitor.cli._options import existing_database, the_one
 from ax_monitor.config import database_path
-from ax_monitor.model import AlertSeverity
+from ax_monitor.model.vocabulary import AlertSeverity
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
 from ax_monitor.storage import alert_rules, alerts

@@ -16,9 +16,8 @@ import click
 
 from ax_monitor.config import database_path
 from ax_monitor.errors import MonitorError
-from ax_monitor.model import LogLevel
 from ax_monitor.model.duration import parse_duration_ms
-from ax_monitor.model.vocabulary import Vocabulary
+from ax_monitor.model.vocabulary import LogLevel, Vocabulary
 from ax_monitor.pipeline.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,18 +15,16 @@ from typing import Any, Final, TypeVar
 from ax_monitor.checks.outcome import worst
 from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.errors import StorageError
-from ax_monitor.model import (
-    Aggregation,
-    AlertSeverity,
-    HealthCheck,
-    HealthStatus,
-    MetricAggregation,
-)
+from ax_monitor.model.health import HealthCheck
+from ax_monitor.model.metrics import MetricAggregation
+from ax_monitor.model.vocabulary import Aggregation, AlertSeverity, HealthStatus
 from ax_monitor.pipeline.observation import RingFiles, SeenRecorder
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
 from ax_monitor.services.health import HealthCheckService
 from ax_monitor.storage import health as stored
+from ax_monitor.storage import metrics
+from ax_monitor.storage.workflows import get_workflow_stats
 
 HOUR_MS: Final = 3_600_000
 MINUTE_MS: Final = 60_000
@@ -152,7 +150,7 @@ class Observer:
             ),
         ]
         live = [each.opened_at for each in recorders or () if each.is_live]
-        stats = self._ask("executions", self._store.get_workflow_stats)
+        stats = self._ask("executions", lambda: self._store.read(get_workflow_stats))
         ended = self._figures("workflow.execution.count", now_ms)
         completed = self._figures("workflow.execution.count", now_ms, status="completed")
         latency = self._figures("workflow.execution.duration", now_ms)
@@ -245,15 +243,20 @@ class Observer:
     def _figures(self, metric_type: str, now_ms: int, **labels: str) -> MetricAggregation | None:
         return self._ask(
             "metrics",
-            lambda: self._store.metric_aggregation(
-                metric_type, now_ms - HOUR_MS, now_ms, labels=labels or None
+            lambda: self._store.read(
+                metrics.get_aggregation,
+                metric_type,
+                now_ms - HOUR_MS,
+                now_ms,
+                labels=labels or None,
             ),
         )
 
     def _executions(self, now_ms: int) -> dict[int, int]:
         found = self._ask(
             "metrics",
-            lambda: self._store.metric_time_series(
+            lambda: self._store.read(
+                metrics.get_time_series,
                 "workflow.execution.count",
                 now_ms - HOUR_MS,
                 now_ms,

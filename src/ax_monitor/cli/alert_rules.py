@@ -30,8 +30,9 @@ from ax_monitor.cli._output import Part, Printer, counted, format_time, note
 from ax_monitor.cli.metrics import ERROR_RATE, ERROR_RATE_OF, SHORT_NAMES
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.errors import AlertRuleError
-from ax_monitor.model import AlertCondition, AlertRule, AlertSeverity, NoDataPolicy
+from ax_monitor.model.alerts import AlertCondition, AlertRule
 from ax_monitor.model.duration import format_duration_ms
+from ax_monitor.model.vocabulary import AlertSeverity, NoDataPolicy
 from ax_monitor.services.alerting import AlertingService
 from ax_monitor.storage.alert_rules import BrokenRule
 

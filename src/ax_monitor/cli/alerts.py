@@ -28,8 +28,9 @@ from ax_monitor.cli._options import (
     the_one,
 )
 from ax_monitor.cli._output import Part, Printer, format_time, note
-from ax_monitor.model import Alert, AlertSeverity, AlertStatus, AlertTransition, Silence
+from ax_monitor.model.alerts import Alert, AlertTransition, Silence
 from ax_monitor.model.duration import format_duration_ms
+from ax_monitor.model.vocabulary import AlertSeverity, AlertStatus
 from ax_monitor.services.alerting import AlertingService
 from ax_monitor.storage import alerts as stored_alerts
 

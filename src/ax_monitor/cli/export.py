@@ -16,19 +16,15 @@ import click
 from ax_monitor.cli._options import MonitorCommand, common_options, open_for_reading, parse_moment
 from ax_monitor.cli._output import counted, json_line, note, visible
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.model import (
-    Alert,
-    LogEntry,
-    LogQuery,
-    Series,
-    Span,
-    Trace,
-    TraceQuery,
-    WorkflowExecution,
-    WorkflowStepExecution,
-)
+from ax_monitor.model.alerts import Alert
+from ax_monitor.model.logs import LogEntry, LogQuery
+from ax_monitor.model.metrics import Series
+from ax_monitor.model.traces import Span, Trace, TraceQuery
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStepExecution
+from ax_monitor.pipeline.history import metric_history
 from ax_monitor.pipeline.store import Store
-from ax_monitor.storage import alerts
+from ax_monitor.storage import alerts, logs, traces, workflows
+from ax_monitor.storage.series import find_series
 
 Row = dict[str, Any]
 
@@ -122,7 +118,7 @@ def _logs(store: Store, wanted: _Wanted) -> Iterator[Row]:
         order="asc",
         limit=PAGE,
     )
-    while page := store.query_logs(query):
+    while page := store.read(logs.query_logs, query):
         yield from (entry.to_dict() for entry in page)
         if page.next_cursor is None:
             return
@@ -137,9 +133,9 @@ def _traces(store: Store, wanted: _Wanted) -> Iterator[Row]:
         order="asc",
         limit=PAGE,
     )
-    while page := store.find_traces(query):
+    while page := store.read(traces.find_traces, query):
         for found in page:
-            trace = store.get_trace(found.trace_id)
+            trace = store.read(traces.get_trace, found.trace_id)
             if trace is not None:
                 yield trace.to_dict()
         if page.next_cursor is None:
@@ -148,10 +144,10 @@ def _traces(store: Store, wanted: _Wanted) -> Iterator[Row]:
 
 
 def _metrics(store: Store, wanted: _Wanted) -> Iterator[Row]:
-    series = {found.series: found for found in store.find_series(tenant_id=wanted.tenant_id)}
+    series = {found.series: found for found in store.read(find_series, tenant_id=wanted.tenant_id)}
     start = 0 if wanted.start is None else wanted.start
     end = SYSTEM_CLOCK.time_ms() if wanted.end is None else wanted.end
-    for series_id, minute, block in store.metric_history(series, start, end):
+    for series_id, minute, block in metric_history(store, series, start, end):
         of = series[series_id].to_dict()
         del of["series"]
         for timestamp, value in _samples(minute, block):
@@ -177,10 +173,10 @@ def _alerts(store: Store, wanted: _Wanted) -> Iterator[Row]:
 
 
 def _workflows(store: Store, wanted: _Wanted) -> Iterator[Row]:
-    executions, _ = store.find_executions(tenant_id=wanted.tenant_id)
+    executions = store.read(workflows.find_executions, tenant_id=wanted.tenant_id)
     for execution in reversed(executions):
         if wanted.covers(execution.started_at):
-            steps, _ = store.get_step_executions(execution.id)
+            steps = store.read(workflows.get_step_executions, execution.id)
             yield {**execution.to_dict(), "steps": [step.to_dict() for step in steps]}
 
 

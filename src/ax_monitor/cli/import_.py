@@ -24,7 +24,7 @@ from ax_monitor.cli._output import (
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.errors import StorageError
 from ax_monitor.interop.log_files import LogFile, ParsedLine, read_log_file
-from ax_monitor.model import LogLevel
+from ax_monitor.model.vocabulary import LogLevel
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.logger import StructuredLogger
 

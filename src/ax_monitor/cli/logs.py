@@ -21,9 +21,11 @@ from ax_monitor.cli._options import (
 )
 from ax_monitor.cli._output import Part, Printer, format_time, note
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.model import LogEntry, LogLevel, LogQuery
+from ax_monitor.model.logs import LogEntry, LogQuery
+from ax_monitor.model.vocabulary import LogLevel
+from ax_monitor.pipeline.follow import follow_logs
 from ax_monitor.pipeline.store import Store
-from ax_monitor.services.logger import TAIL_LOOKBACK_MS
+from ax_monitor.storage import logs
 from ax_monitor.storage.search import search_text
 
 POLL_S: Final = 0.2  # how often --follow looks
@@ -152,16 +154,16 @@ def command(
 def _pages(store: Store, query: LogQuery, *, follow: bool) -> Iterator[list[LogEntry]]:
     """The entries, oldest first, as many at a time as there are."""
     if follow:
-        for entry in store.follow_logs(
-            query, last=query.limit or 0, poll_s=POLL_S, lookback_ms=TAIL_LOOKBACK_MS
-        ):
+        for entry in follow_logs(store, query, last=query.limit or 0, poll_s=POLL_S):
             yield [entry]
     elif query.limit is not None:
-        if entries := store.query_logs(query):
+        if entries := store.read(logs.query_logs, query):
             yield entries[::-1]
     else:
         cursor = None
-        while page := store.query_logs(replace(query, order="asc", limit=PAGE, cursor=cursor)):
+        while page := store.read(
+            logs.query_logs, replace(query, order="asc", limit=PAGE, cursor=cursor)
+        ):
             yield page
             if (cursor := page.next_cursor) is None:
                 return

@@ -21,8 +21,11 @@ from ax_monitor.cli._options import (
 from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note
 from ax_monitor.cli._units import format_value
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.model import Aggregation, MetricAggregation
+from ax_monitor.model.metrics import MetricAggregation
+from ax_monitor.model.vocabulary import Aggregation
 from ax_monitor.pipeline.store import Store
+from ax_monitor.storage import metrics
+from ax_monitor.storage.series import find_series
 
 PIPE_WIDTH: Final = 80  # columns of a chart that nobody's terminal limits
 WIDTH_MIN: Final = 4
@@ -187,7 +190,7 @@ def command(
         if name is None:
             _list(store, printer, start_ms, now_ms, tenant_id, form, utc=utc)
             return
-        if name == ERROR_RATE and not store.find_series(name):
+        if name == ERROR_RATE and not store.read(find_series, name):
             if aggregation is not None:
                 raise click.UsageError(f"{ERROR_RATE} takes no --aggregation")
             metric_type, usual = ERROR_RATE_OF, None
@@ -204,10 +207,10 @@ def command(
 
 def _resolve(store: Store, name: str) -> tuple[str, Aggregation | None]:
     """The metric of this name, and what a chart of it shows."""
-    if store.find_series(name):
+    if store.read(find_series, name):
         return name, Aggregation.AVG
     short = SHORT_NAMES.get(name)
-    if short is not None and store.find_series(short.metric_type):
+    if short is not None and store.read(find_series, short.metric_type):
         return short
     meant = f" ({short.metric_type})" if short is not None else ""
     raise click.ClickException(
@@ -223,7 +226,7 @@ def _select(
     tenant_id: str | None,
     label: str | None,
 ) -> Selection:
-    series = store.find_series(metric_type, tenant_id=tenant_id)
+    series = store.read(find_series, metric_type, tenant_id=tenant_id)
     units = {each.unit for each in series}
     values: set[str] = set()
     if label is not None:
@@ -261,7 +264,7 @@ def _list(
 ) -> None:
     units: dict[str, set[str]] = {}
     counts: Counter[str] = Counter()
-    for series in store.find_series(tenant_id=tenant_id):
+    for series in store.read(find_series, tenant_id=tenant_id):
         counts[series.metric_type] += 1
         units.setdefault(series.metric_type, set()).update(filter(None, [series.unit]))
     rows: list[list[Part]] = []
@@ -301,15 +304,22 @@ def _presence(
 ) -> tuple[int, int | None]:
     """How many samples there are, and the minute of the last one."""
     step = MINUTE_MS if end_ms - start_ms <= DAY_MS else HOUR_MS
-    points = store.metric_time_series(
-        metric_type, start_ms, end_ms, step, Aggregation.COUNT, tenant_id=tenant_id
+    points = store.read(
+        metrics.get_time_series,
+        metric_type,
+        start_ms,
+        end_ms,
+        step,
+        Aggregation.COUNT,
+        tenant_id=tenant_id,
     ).data_points
     samples = sum(int(point.value) for point in points)
     if not points:
         return 0, None
     last_ms = points[-1].timestamp
     if step > MINUTE_MS:
-        points = store.metric_time_series(
+        points = store.read(
+            metrics.get_time_series,
             metric_type,
             max(start_ms, last_ms),
             min(end_ms, last_ms + step - 1),
@@ -352,7 +362,8 @@ def _figures(
 
 def _aggregations(store: Store, selection: Selection) -> Iterator[Figures]:
     for name, labels in selection.parts():
-        values = store.metric_aggregation(
+        values = store.read(
+            metrics.get_aggregation,
             selection.metric_type,
             selection.start_ms,
             selection.end_ms,
@@ -439,7 +450,8 @@ def _error_rates(
 def _failed(store: Store, selection: Selection, labels: dict[str, str]) -> int:
     if labels.get("status", "failed") != "failed":
         return 0  # of a row that is one other status
-    found = store.metric_aggregation(
+    found = store.read(
+        metrics.get_aggregation,
         selection.metric_type,
         selection.start_ms,
         selection.end_ms,
@@ -519,7 +531,8 @@ def _points(
     """The middle of each bucket, and its value."""
     if aggregation is None:
         return _error_points(store, selection, labels, interval_ms)
-    buckets = store.metric_time_series(
+    buckets = store.read(
+        metrics.get_time_series,
         selection.metric_type,
         selection.start_ms // interval_ms * interval_ms,  # the first bucket is whole
         selection.end_ms,

@@ -24,7 +24,7 @@ from ax_monitor.cli._output import (
 from ax_monitor.cli._overview import UNKNOWN, Observer, Overview
 from ax_monitor.cli._units import format_value
 from ax_monitor.errors import StorageError
-from ax_monitor.model import AlertSeverity, HealthStatus
+from ax_monitor.model.vocabulary import AlertSeverity, HealthStatus
 
 EXIT_CODES: Final = {
     HealthStatus.HEALTHY: 0,

@@ -18,7 +18,9 @@ from ax_monitor.cli._options import (
 )
 from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.model import Span, SpanStatus, Trace, TraceQuery, TraceStatus
+from ax_monitor.model.traces import Span, Trace, TraceQuery
+from ax_monitor.model.vocabulary import SpanStatus, TraceStatus
+from ax_monitor.storage.traces import find_traces, get_trace, ids_with_prefix
 
 PIPE_WIDTH: Final = 100  # columns of a waterfall that nobody's terminal limits
 NAME_SHARE: Final = 0.4  # of the width, for the tree of names at most
@@ -99,7 +101,7 @@ def list_(
     )
     printer = Printer()
     with open_for_reading(db) as store:
-        traces = store.find_traces(query)
+        traces = store.read(find_traces, query)
     if as_json:
         for trace in traces:
             printer.json(trace.to_dict())
@@ -143,10 +145,10 @@ def show(
     """
     printer = Printer()
     with open_for_reading(db) as store:
-        trace = store.get_trace(trace_id)
+        trace = store.read(get_trace, trace_id)
         if trace is None:
-            found = the_one(store.trace_ids_with_prefix(trace_id, 2), "trace", trace_id)
-            trace = store.get_trace(found)
+            found = the_one(store.read(ids_with_prefix, trace_id, 2), "trace", trace_id)
+            trace = store.read(get_trace, found)
     if trace is None:  # deleted meanwhile
         raise click.ClickException(f"no trace {trace_id!r}")
     if as_json:

@@ -22,12 +22,9 @@ from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, not
 from ax_monitor.cli._units import format_usd
 from ax_monitor.cli.traces import BAR_MIN, NAME_SHARE, PIPE_WIDTH, fit, format_duration
 from ax_monitor.clock import SYSTEM_CLOCK
-from ax_monitor.model import (
-    WorkflowExecution,
-    WorkflowStatus,
-    WorkflowStepAttempt,
-    WorkflowStepExecution,
-)
+from ax_monitor.model.vocabulary import WorkflowStatus
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStepAttempt, WorkflowStepExecution
+from ax_monitor.storage import workflows
 
 _DURATION_WIDTH: Final = 9
 _STATUS_WIDTH: Final = max(len(status.value) for status in WorkflowStatus)
@@ -78,8 +75,11 @@ def command(
         return
     printer = Printer()
     with open_for_reading(db) as store:
-        executions, _ = store.find_executions(
-            () if status is None else (status,), tenant_id=tenant_id, limit=limit
+        executions = store.read(
+            workflows.find_executions,
+            () if status is None else (status,),
+            tenant_id=tenant_id,
+            limit=limit,
         )
     if as_json:
         for execution in executions:
@@ -133,13 +133,13 @@ def show(
     given = {} if ctx.parent is None else ctx.parent.params  # `workflows --db PATH show ID`
     printer = Printer()
     with open_for_reading(db or given.get("db")) as store:
-        execution, _ = store.get_execution(execution_id)
+        execution = store.read(workflows.get_execution, execution_id)
         if execution is None:
-            ids = store.execution_ids_with_prefix(execution_id, 2)
-            execution, _ = store.get_execution(the_one(ids, "execution", execution_id))
+            ids = store.read(workflows.ids_with_prefix, execution_id, 2)
+            execution = store.read(workflows.get_execution, the_one(ids, "execution", execution_id))
         if execution is None:  # deleted meanwhile
             raise click.ClickException(f"no execution {execution_id!r}")
-        steps, _ = store.get_step_executions(execution.id)
+        steps = store.read(workflows.get_step_executions, execution.id)
     if as_json or given.get("as_json"):
         printer.json({**execution.to_dict(), "steps": [step.to_dict() for step in steps]})
         return

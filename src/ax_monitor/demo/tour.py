@@ -23,7 +23,7 @@ from rich.text import Text
 
 from ax_monitor.demo.engine import WORKFLOW, Engine
 from ax_monitor.demo.history import back_fill
-from ax_monitor.model import Alert
+from ax_monitor.model.alerts import Alert
 from ax_monitor.monitor import Monitor
 
 SEED: Final = 7

@@ -8,12 +8,8 @@ from typing import Any, Final
 
 from ax_monitor import redaction
 from ax_monitor._native import OpenExecution, OpenStep, encode_json
-from ax_monitor.model import (
-    WorkflowExecution,
-    WorkflowStatus,
-    WorkflowStepAttempt,
-    WorkflowStepExecution,
-)
+from ax_monitor.model.vocabulary import WorkflowStatus
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStepAttempt, WorkflowStepExecution
 from ax_monitor.pipeline.plain import plain_metadata, plain_text
 
 EARLIER_ATTEMPTS_MAX: Final = 32  # of a step; beyond that the first and the latest are kept

@@ -1,26 +1,18 @@
-"""What keeps the file in order, between two batches: checkpoints, sealing, deletion in slices."""
+"""What keeps the file in order, between two batches: checkpoints and sealing."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Final
 
 from ax_monitor.clock import Clock
 from ax_monitor.errors import StorageError
-from ax_monitor.storage.connection import Connection
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
 SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
 SEAL_AGAIN_S: Final = 60.0  # the same after that failed
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
-SLICE_S: Final = 0.01  # what a slice of a deletion should take at most, with its commit …
-PAUSE_S: Final = 0.02  # … and the longest pause after it: batches and other processes have a turn
-SLICE_ROWS: Final = 100
-T = TypeVar("T")
-# Does something to at most so many rows in a transaction; what it did, and whether there is more.
-Step = Callable[[Connection, int], tuple[int, bool]]
 
 
 class Maintenance:
@@ -91,54 +83,3 @@ class Maintenance:
             self._next_seal_s = now_s + (SEAL_S if locked else SEAL_AGAIN_S)
             if not locked:
                 self._report(f"sealing samples failed, it is tried again: {error}")
-
-
-class Slices:
-    """Long work in short transactions, each of as many rows as it gets through in its time.
-
-    Args:
-        write: Runs a function in one write transaction.
-        rows: Of the first slice.
-    """
-
-    def __init__(
-        self, write: Callable[[Callable[[Connection], T]], T], rows: int = SLICE_ROWS
-    ) -> None:
-        self._write = write
-        self._rows = rows
-        self.pause_s = 0.0  # what is to pass before the next slice
-        self.longest_s = 0.0
-
-    def run(self, step: Callable[[Connection, int], T]) -> T:
-        """Run one slice: `step` with the number of rows that it may touch."""
-        begun = 0.0
-
-        def timed(connection: Connection) -> T:
-            nonlocal begun
-            begun = time.perf_counter()  # now that others have let go
-            return step(connection, self._rows)
-
-        result: T = self._write(timed)  # type: ignore[assignment, arg-type]
-        took_s = time.perf_counter() - begun
-        if took_s > SLICE_S:
-            self._rows = max(1, self._rows // 2)
-        elif took_s < SLICE_S / 2:
-            self._rows = min(self._rows + self._rows // 2 + 1, 100_000)
-        self.pause_s = min(max(took_s, 0.001), PAUSE_S)
-        self.longest_s = max(self.longest_s, took_s)
-        return result
-
-
-def run_in_slices(
-    write: Callable[[Callable[[Connection], T]], T], step: Step, is_closed: Callable[[], bool]
-) -> int:
-    """Do all of it, with a pause after each slice; the sum of what the steps say they did."""
-    slices = Slices(write)
-    total = 0
-    more = True
-    while more and not is_closed():
-        done, more = slices.run(step)
-        total += done
-        if more:
-            time.sleep(slices.pause_s)
-    return total

@@ -40,7 +40,6 @@ ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
 CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
-FLUSH_S: Final = 30.0
 T = TypeVar("T")
 
 
@@ -345,7 +344,7 @@ class Pump:
 
     # -- asking for it ----------------------------------------------------------------------------
 
-    def flush(self, timeout_s: float = FLUSH_S) -> bool:
+    def flush(self, timeout_s: float) -> bool:
         """Wait until everything recorded before is in the database.
 
         Returns False if that failed or took too long; then it is still in the ring.

@@ -15,16 +15,8 @@ from ax_monitor.alerting.rules_file import RulesLoaded, plan_rules, read_rules_f
 from ax_monitor.alerting.silences import make_silence
 from ax_monitor.clock import Moment
 from ax_monitor.errors import AlertRuleError
-from ax_monitor.model import (
-    Alert,
-    AlertCondition,
-    AlertRule,
-    AlertSeverity,
-    AlertStatus,
-    AlertTransition,
-    NoDataPolicy,
-    Silence,
-)
+from ax_monitor.model.alerts import Alert, AlertCondition, AlertRule, AlertTransition, Silence
+from ax_monitor.model.vocabulary import AlertSeverity, AlertStatus, NoDataPolicy
 from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import Service, check_positive
 from ax_monitor.pipeline.store import Store

@@ -21,7 +21,8 @@ from ax_monitor.checks.recording import NO_THREAD, RecorderCheck
 from ax_monitor.checks.thresholds import HealthThresholds
 from ax_monitor.checks.timed import Checked, Pass, on_daemon_thread
 from ax_monitor.checks.uptime import format_uptime
-from ax_monitor.model import HealthCheck, HealthStatus, ProbeAnswer, SystemHealth
+from ax_monitor.model.health import HealthCheck, ProbeAnswer, SystemHealth
+from ax_monitor.model.vocabulary import HealthStatus
 from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import Service, check_positive
 from ax_monitor.pipeline.store import Store

@@ -9,12 +9,14 @@ from typing import Any, Final
 
 from ax_monitor._native import LogChannel, LogSettings
 from ax_monitor.errors import LogQueryError
-from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
+from ax_monitor.model.vocabulary import LogLevel
+from ax_monitor.pipeline.follow import follow_logs
 from ax_monitor.pipeline.recorder import DROP_NEWEST
 from ax_monitor.pipeline.service import Service, check_positive, overflow_policy
 from ax_monitor.pipeline.store import Store
+from ax_monitor.storage import logs
 
-TAIL_LOOKBACK_MS: Final = 60_000
 _BINDABLE: Final = (
     "source",
     "execution_id",
@@ -179,7 +181,7 @@ class StructuredLogger(Service, LogChannel):
             query = self._make_query(filters)
         elif filters:
             raise TypeError("pass either a LogQuery or its fields, not both")
-        return self._store.query_logs(query)
+        return self._store.read(logs.query_logs, query)
 
     @staticmethod
     def _make_query(filters: dict[str, Any]) -> LogQuery:
@@ -216,11 +218,11 @@ class StructuredLogger(Service, LogChannel):
 
     def get_log_count(self) -> int:
         """How many entries there are."""
-        return self._store.count_logs()
+        return self._store.read(logs.count_logs)
 
     def get_log_count_by_level(self) -> dict[LogLevel, int]:
         """How many entries each level has; all five levels are keys."""
-        return self._store.count_logs_by_level()
+        return self._store.read(logs.count_logs_by_level)
 
     def tail(self, *, last: int = 0, poll_ms: int = 200, **filters: Any) -> Iterator[LogEntry]:
         """Follow: the entries that match as they arrive, from every process, without end.
@@ -239,13 +241,12 @@ class StructuredLogger(Service, LogChannel):
             if name in filters:
                 raise TypeError(f"tail() takes no {name}")
         query = self._make_query(filters)
-        return self._store.follow_logs(
-            query, last=last, poll_s=poll_ms / 1000, lookback_ms=TAIL_LOOKBACK_MS
-        )
+        return follow_logs(self._store, query, last=last, poll_s=poll_ms / 1000)
 
     def cleanup(self, retention_days: float = 30) -> int:
         """Delete entries at least so many days old; how many it were. In small transactions."""
-        return self._store.delete_logs(self._first_moment_kept(retention_days) + 1)
+        before = self._first_moment_kept(retention_days) + 1
+        return self._store.delete_in_slices(lambda c, n: logs.delete_logs(c, before, n))
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -254,7 +255,9 @@ class StructuredLogger(Service, LogChannel):
 
     def _publish(self, record: bytes) -> None:
         """Called with a record's bytes right after it was appended, if somebody listens."""
-        self._store.events.emit_lazily("log", lambda: self._store.log_entry(record))
+        self._store.events.emit_lazily(
+            "log", lambda: logs.entry_of_record(record, self._store.recorder.ring.salt)
+        )
 
     def _log_drops(self, dropped: dict[str, int]) -> None:
         self._reporter.warn(

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ax_monitor._native import MetricChannel, MetricSeries, MetricSettings
-from ax_monitor.model import MetricAggregation, PerformanceMetric, TimeSeries
+from ax_monitor.model.metrics import MetricAggregation, PerformanceMetric, TimeSeries
 from ax_monitor.model.vocabulary import Aggregation
 from ax_monitor.pipeline.series import SeriesBook
 from ax_monitor.pipeline.service import Service, check_positive, overflow_policy
 from ax_monitor.pipeline.store import Store
+from ax_monitor.storage import metrics, series
+from ax_monitor.storage.metric_deletion import Deletion
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,8 +188,14 @@ class MetricsCollector(Service, MetricChannel):
         Cost: hours of the range are read as one row each, so a month of a series takes a
         millisecond; `exact` reads every sample, some 20 ns each.
         """
-        return self._store.metric_aggregation(
-            metric_type, start_time, end_time, tenant_id=tenant_id, labels=labels, exact=exact
+        return self._store.read(
+            metrics.get_aggregation,
+            metric_type,
+            start_time,
+            end_time,
+            tenant_id=tenant_id,
+            labels=labels,
+            exact=exact,
         )
 
     def get_time_series(
@@ -215,7 +223,8 @@ class MetricsCollector(Service, MetricChannel):
 
         Cost: intervals of whole hours or minutes read summaries; others read every sample.
         """
-        return self._store.metric_time_series(
+        return self._store.read(
+            metrics.get_time_series,
             metric_type,
             start_time,
             end_time,
@@ -238,21 +247,30 @@ class MetricsCollector(Service, MetricChannel):
 
         Both ends are inclusive; `labels` and `tenant_id` as of `get_aggregation`.
         """
-        return self._store.metric_values(
-            metric_type, start_time, end_time, tenant_id=tenant_id, labels=labels
+        return self._store.read(
+            metrics.get_values,
+            metric_type,
+            start_time,
+            end_time,
+            tenant_id=tenant_id,
+            labels=labels,
         )
 
     def get_metric_count(self) -> int:
         """How many samples there are, of all metrics."""
-        return self._store.count_samples()
+        return self._store.read(metrics.count_samples)
 
     def list_metric_types(self) -> list[str]:
         """The names of the metrics that there are, in order."""
-        return self._store.list_metric_types()
+        return self._store.read(series.list_metric_types)
 
     def cleanup(self, retention_days: float = 90) -> int:
         """Delete samples at least so many days old; how many it were. In small transactions."""
-        return self._store.delete_samples(self._first_moment_kept(retention_days) + 1)
+        deletion = Deletion(
+            self._first_moment_kept(retention_days) + 1, self._store.clock.time_ms()
+        )
+        self._store.delete_in_slices(lambda c, _: (0, deletion.step(c)))
+        return deletion.deleted
 
     # -- events ---------------------------------------------------------------------------------
 

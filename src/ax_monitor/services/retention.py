@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 from typing import Any, Final
 
 from ax_monitor.model.retention import KINDS, RetentionReport
-from ax_monitor.pipeline.maintenance import Slices, Step
 from ax_monitor.pipeline.scheduler import Schedule
 from ax_monitor.pipeline.service import MS_PER_DAY, Service, check_positive
+from ax_monitor.pipeline.slices import Slices, Step
 from ax_monitor.pipeline.store import BARRIER_S, Store
 from ax_monitor.storage import alerts, logs, retention, traces, workflows
 from ax_monitor.storage.metric_deletion import Deletion

@@ -11,12 +11,14 @@ from ax_monitor import propagation
 from ax_monitor._native import Sampler, SpanScope, TraceChannel, TraceSettings, new_span_id
 from ax_monitor.context import current_context
 from ax_monitor.errors import TraceQueryError
-from ax_monitor.model import SpanKind, Trace, TracePage, TraceQuery, TraceStats
+from ax_monitor.model.traces import Trace, TracePage, TraceQuery, TraceStats
+from ax_monitor.model.vocabulary import SpanKind
 from ax_monitor.pipeline.plain import plain_metadata, plain_text
 from ax_monitor.pipeline.service import Service, overflow_policy
 from ax_monitor.pipeline.spans import SpanSimplifier, describe_exception
 from ax_monitor.pipeline.store import Store
 from ax_monitor.propagation import SpanContext
+from ax_monitor.storage import traces
 from ax_monitor.wrapping import in_scope
 
 NS_PER_MS: Final = 1_000_000
@@ -334,7 +336,7 @@ class DistributedTracer(Service, TraceChannel):
         # What is open is asked for first: a span that completes meanwhile is then found twice, and
         # not missed.
         open_spans = self.open_spans(_required("trace_id", trace_id))
-        trace = self._store.get_trace(trace_id)
+        trace = self._store.read(traces.get_trace, trace_id)
         return None if trace is None else self._with_open_spans(trace, open_spans)
 
     def get_traces_by_execution(self, workflow_execution_id: str) -> list[Trace]:
@@ -343,12 +345,12 @@ class DistributedTracer(Service, TraceChannel):
         open_spans = self.open_spans(execution_id=execution_id)
         return [
             self._with_open_spans(trace, open_spans)
-            for trace in self._store.get_traces_by_execution(execution_id)
+            for trace in self._store.read(traces.get_traces_by_execution, execution_id)
         ]
 
     def _with_open_spans(self, trace: Trace, open_spans: list[tuple[Any, ...]]) -> Trace:
         completed = {span.span_id for span in trace.spans}
-        spans = [self._store.open_span(fields) for fields in open_spans]
+        spans = [traces.open_span(fields) for fields in open_spans]
         still_open = [
             span
             for span in spans
@@ -383,11 +385,11 @@ class DistributedTracer(Service, TraceChannel):
             query = TraceQuery(**filters)
         elif filters:
             raise TypeError("pass either a TraceQuery or its fields, not both")
-        return self._store.find_traces(query)
+        return self._store.read(traces.find_traces, query)
 
     def get_trace_stats(self) -> TraceStats:
         """Figures over all traces in the database."""
-        return self._store.get_trace_stats()
+        return self._store.read(traces.get_trace_stats)
 
     def stats(self) -> TracerStats:
         """The counters of this tracer in this process."""
@@ -406,7 +408,8 @@ class DistributedTracer(Service, TraceChannel):
 
         A trace that never ended counts from its start.
         """
-        return self._store.delete_traces(self._first_moment_kept(retention_days))
+        before = self._first_moment_kept(retention_days)
+        return self._store.delete_in_slices(lambda c, n: traces.delete_traces(c, before, n))
 
     # -- events ---------------------------------------------------------------------------------
 
@@ -418,7 +421,7 @@ class DistributedTracer(Service, TraceChannel):
 
     def _publish(self, event: str, payload: Any) -> None:
         if event == "span.started":
-            self._store.events.emit_lazily(event, lambda: self._store.open_span(payload))
+            self._store.events.emit_lazily(event, lambda: traces.open_span(payload))
         else:
             self._store.events.emit(event, payload)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from ax_monitor._native import (
     ContextScope,
@@ -19,12 +20,8 @@ from ax_monitor._native import (
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.context import current_context
 from ax_monitor.errors import StorageError
-from ax_monitor.model import (
-    WorkflowExecution,
-    WorkflowStats,
-    WorkflowStatus,
-    WorkflowStepExecution,
-)
+from ax_monitor.model.vocabulary import WorkflowStatus
+from ax_monitor.model.workflows import WorkflowExecution, WorkflowStats, WorkflowStepExecution
 from ax_monitor.pipeline.executions import (
     attempts_with,
     captured,
@@ -40,12 +37,15 @@ from ax_monitor.pipeline.plain import plain_text
 from ax_monitor.pipeline.service import Service, check_positive, overflow_policy
 from ax_monitor.pipeline.store import Store
 from ax_monitor.pipeline.workflow_metrics import SeriesSource, WorkflowMetrics
+from ax_monitor.storage import workflows
+from ax_monitor.storage.connection import Connection
 from ax_monitor.storage.records import EXECUTION, STEP
 
 RUNNING: Final = "running"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
+T = TypeVar("T")
 _VALUES: Final = {status.value: status.value for status in WorkflowStatus}
 ACTIVE: Final = (WorkflowStatus.PENDING, WorkflowStatus.RUNNING, WorkflowStatus.PAUSED)
 _KINDS: Final = {kind.number: kind for kind in (EXECUTION, STEP)}
@@ -332,18 +332,24 @@ class WorkflowMonitor(Service, WorkflowChannel):
             return None
         if self.has_ended(execution_id):
             return _FINISHED
-        found = self._store.peek_execution(execution_id)
+        found = self._peek(workflows.get_execution, execution_id)
         if found is None:
             return None
         if found.status not in ACTIVE and found.interrupted_at is None:
             return _FINISHED
         return self.hold_execution(execution_of(found))
 
+    def _peek(self, query: Callable[[Connection, str], T | None], record_id: str) -> T | None:
+        """What the database has of this id at this moment; None, too, if that can't be told."""
+        with contextlib.suppress(StorageError):
+            return self._store.peek_at_once(query, record_id)
+        return None
+
     def _find_step(self, step_id: Any, *, interrupted: str = RUNNING) -> OpenStep | None:
         """The same of a step. `interrupted`: the status of one that was."""
         if not _is_id("step_id", step_id) or self.has_ended(step_id):
             return None
-        found = self._store.peek_step(step_id)
+        found = self._peek(workflows.get_step, step_id)
         if found is None:
             return None
         step = step_of(found, self._known_execution(found.execution_id))
@@ -378,7 +384,9 @@ class WorkflowMonitor(Service, WorkflowChannel):
         While the database can't be written, those of this process come from memory.
         """
         mine = self._mine(tenant_id)
-        found, current = self._store.find_executions(ACTIVE, tenant_id=tenant_id)
+        found, current = self._store.read_current(
+            workflows.find_executions, ACTIVE, tenant_id=tenant_id
+        )
         if current:
             self._let_go_of_finished(mine, found)
             return found
@@ -390,7 +398,9 @@ class WorkflowMonitor(Service, WorkflowChannel):
         """The execution; None if there is none of this id, or it is not this tenant's."""
         mine = [execution for execution in self._mine(tenant_id) if execution.id == execution_id]
         try:
-            found, current = self._store.get_execution(execution_id, tenant_id=tenant_id)
+            found, current = self._store.read_current(
+                workflows.get_execution, execution_id, tenant_id=tenant_id
+            )
         except StorageError:
             if not mine:
                 raise
@@ -422,7 +432,9 @@ class WorkflowMonitor(Service, WorkflowChannel):
     ) -> list[WorkflowExecution]:
         limit = _checked(limit)
         mine = self._mine(tenant_id)
-        found, current = self._store.find_executions(statuses, tenant_id=tenant_id, limit=limit)
+        found, current = self._store.read_current(
+            workflows.find_executions, statuses, tenant_id=tenant_id, limit=limit
+        )
         return found if current else self._with_mine(found, mine, statuses)[:limit]
 
     def get_step_executions(
@@ -436,7 +448,9 @@ class WorkflowMonitor(Service, WorkflowChannel):
             and step.execution_id == execution_id
             and (tenant_id is None or _tenant_of(step) == tenant_id)
         ]
-        found, current = self._store.get_step_executions(execution_id, tenant_id=tenant_id)
+        found, current = self._store.read_current(
+            workflows.get_step_executions, execution_id, tenant_id=tenant_id
+        )
         if current:
             return found
         merged = {step.id: step for step in found}
@@ -446,7 +460,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
 
     def get_workflow_stats(self, tenant_id: str | None = None) -> WorkflowStats:
         """Figures over all executions in the database, or those of a tenant."""
-        return self._store.get_workflow_stats(tenant_id=tenant_id)
+        return self._store.read(workflows.get_workflow_stats, tenant_id=tenant_id)
 
     def stats(self) -> WorkflowMonitorStats:
         """The counters of this monitor in this process."""
@@ -465,7 +479,8 @@ class WorkflowMonitor(Service, WorkflowChannel):
 
         In small transactions. What is not finished stays, however old it is.
         """
-        return self._store.delete_executions(self._first_moment_kept(retention_days) + 1)
+        before = self._first_moment_kept(retention_days) + 1
+        return self._store.delete_in_slices(lambda c, n: workflows.delete_executions(c, before, n))
 
     def _mine(self, tenant_id: str | None) -> list[OpenExecution]:
         """What this process knows better than a database that is behind."""
@@ -505,7 +520,7 @@ class WorkflowMonitor(Service, WorkflowChannel):
         missing = [
             execution.id for execution in mine if execution.active and execution.id not in known
         ]
-        for execution_id in self._store.finished_executions(missing) if missing else ():
+        for execution_id in self._store.read(workflows.finished_among, missing) if missing else ():
             execution = self.open_executions.get(execution_id)
             if execution is not None:
                 execution.status = CANCELLED  # so that nothing here ends it once more

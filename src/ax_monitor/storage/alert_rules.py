@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor.errors import AlertRuleError, StorageError
-from ax_monitor.model import AlertCondition, AlertRule
+from ax_monitor.model.alerts import AlertCondition, AlertRule
 from ax_monitor.storage.migrations import schema_version
 
 FIRST_VERSION: Final = 4  # of the schema, that has what is needed here

@@ -17,7 +17,8 @@ import apsw
 from ax_monitor._native import new_id
 from ax_monitor.clock import Moment
 from ax_monitor.errors import AlertRuleError
-from ax_monitor.model import Alert, AlertRule, AlertStatus, Silence
+from ax_monitor.model.alerts import Alert, AlertRule, Silence
+from ax_monitor.model.vocabulary import AlertStatus
 from ax_monitor.storage import alerts
 from ax_monitor.storage.alert_rules import get_rule, parsed_labels
 

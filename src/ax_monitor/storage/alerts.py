@@ -10,8 +10,8 @@ import apsw
 
 from ax_monitor._native import new_id
 from ax_monitor.clock import Moment
-from ax_monitor.model import Alert, AlertSeverity, AlertStatus, AlertTransition, Silence
-from ax_monitor.model.alerts import check_labels
+from ax_monitor.model.alerts import Alert, AlertTransition, Silence, check_labels
+from ax_monitor.model.vocabulary import AlertSeverity, AlertStatus
 from ax_monitor.storage.alert_rules import as_bytes, parsed_labels, readable, to_json
 from ax_monitor.storage.logs import parse_metadata
 

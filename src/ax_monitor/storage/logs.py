@@ -22,7 +22,8 @@ import apsw
 
 from ax_monitor._native import TIME_KEY_SHIFT, decode_record, record_id
 from ax_monitor.errors import LogQueryError, SearchTimeout
-from ax_monitor.model import LogEntry, LogLevel, LogPage, LogQuery
+from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
+from ax_monitor.model.vocabulary import LogLevel
 from ax_monitor.storage.connection import one_row, time_limit
 from ax_monitor.storage.records import LOG
 from ax_monitor.storage.search import compile_search

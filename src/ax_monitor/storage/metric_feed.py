@@ -130,7 +130,7 @@ def read_feed(
     connection: apsw.Connection,
     after: FeedPosition | None,
     ids: Sequence[int],
-    since_ms: int | None,
+    since_ms: int | None = None,
 ) -> MetricFeed:
     """What has arrived since `after`; see `MetricFeed`. All at one moment."""
     check_version(connection)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import apsw
 
 from ax_monitor._native import QuantileSketch
-from ax_monitor.model import Aggregation, MetricAggregation, TimeSeries, TimeSeriesPoint
 from ax_monitor.model._check import is_int64
+from ax_monitor.model.metrics import MetricAggregation, TimeSeries, TimeSeriesPoint
+from ax_monitor.model.vocabulary import Aggregation
 from ax_monitor.storage.connection import one_row, snapshot
 from ax_monitor.storage.metric_sql import (
     HOUR_MS,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor.errors import StorageError
-from ax_monitor.model import Series
+from ax_monitor.model.metrics import Series
 from ax_monitor.storage.migrations import schema_version
 
 FIRST_VERSION: Final = 3  # of the schema, that has series

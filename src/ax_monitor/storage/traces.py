@@ -13,17 +13,8 @@ from typing import Any, Final
 import apsw
 
 from ax_monitor.errors import TraceQueryError
-from ax_monitor.model import (
-    Span,
-    SpanEvent,
-    SpanKind,
-    SpanStatus,
-    Trace,
-    TracePage,
-    TraceQuery,
-    TraceStats,
-    TraceStatus,
-)
+from ax_monitor.model.traces import Span, SpanEvent, Trace, TracePage, TraceQuery, TraceStats
+from ax_monitor.model.vocabulary import SpanKind, SpanStatus, TraceStatus
 from ax_monitor.storage.connection import snapshot
 from ax_monitor.storage.logs import parse_metadata
 

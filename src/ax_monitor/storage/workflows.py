@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import apsw
 
-from ax_monitor.model import (
+from ax_monitor.model.vocabulary import WorkflowStatus
+from ax_monitor.model.workflows import (
     WorkflowExecution,
     WorkflowStats,
-    WorkflowStatus,
     WorkflowStepAttempt,
     WorkflowStepExecution,
 )
@@ -50,9 +50,10 @@ def get_execution(
 
 def find_executions(
     connection: apsw.Connection,
-    statuses: Collection[WorkflowStatus],
-    tenant_id: str | None,
-    limit: int | None,
+    statuses: Collection[WorkflowStatus] = (),
+    *,
+    tenant_id: str | None = None,
+    limit: int | None = None,
 ) -> list[WorkflowExecution]:
     """The executions that have one of these statuses, those started last first.
 
