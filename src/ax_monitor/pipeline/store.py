@@ -19,8 +19,7 @@ from ax_monitor.events import Events
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.scheduler import Scheduler
 from ax_monitor.pipeline.slices import Step, run_in_slices
-from ax_monitor.storage.connection import Connection
-from ax_monitor.storage.health import take_write_lock
+from ax_monitor.storage.connection import Connection, take_write_lock
 from ax_monitor.storage.readers import ReaderPool
 
 if TYPE_CHECKING:

@@ -279,3 +279,23 @@ def _enter_wal_mode(connection: apsw.Connection, wait_ms: int) -> None:
             if time.monotonic() > deadline:
                 raise
             time.sleep(random.uniform(0.001, 0.02))
+
+
+def take_write_lock(path: str, *, vfs: str | None = None, wait_ms: int) -> None:
+    """Take the write lock and give it back, on a connection of its own; nothing is written.
+
+    Never creates a file, and leaves the WAL as it is, also if nobody else has it open.
+
+    Raises:
+        StorageError: of kind "locked" if others held the lock for all of `wait_ms`.
+    """
+    check_location(path)
+    with storage_errors(path, "writing to"):
+        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
+        try:
+            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            connection.set_busy_timeout(wait_ms)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+        finally:
+            connection.close(True)

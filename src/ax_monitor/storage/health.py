@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import apsw
 
 from ax_monitor._native import TIME_KEY_SHIFT
-from ax_monitor.storage.connection import check_location, storage_errors
 from ax_monitor.storage.logs import ERROR_SEVERITY, first_key
 
 
@@ -65,23 +64,3 @@ def count_errors(
         (first_key(start_ms), first_key(end_ms + 1), interval_ms),
     )
     return dict(rows)
-
-
-def take_write_lock(path: str, *, vfs: str | None = None, wait_ms: int) -> None:
-    """Take the write lock and give it back, on a connection of its own; nothing is written.
-
-    Never creates a file, and leaves the WAL as it is, also if nobody else has it open.
-
-    Raises:
-        StorageError: of kind "locked" if others held the lock for all of `wait_ms`.
-    """
-    check_location(path)
-    with storage_errors(path, "writing to"):
-        connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, vfs=vfs)
-        try:
-            connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-            connection.set_busy_timeout(wait_ms)
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
-        finally:
-            connection.close(True)
