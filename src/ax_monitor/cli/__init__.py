@@ -4,7 +4,7 @@
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
 | `status`, `logs`, `traces`, `workflows`, `metrics`, `costs`, `budgets` | one command each |
-| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo` | the same |
+| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo`, `completion` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -22,12 +22,15 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ax_monitor import __version__
 from ax_monitor.cli._output import visible_lines
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 OK: Final = 0
 ERROR: Final = 1
@@ -39,6 +42,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what to watch."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
+    "completion": ("completion", "Print what makes TAB complete commands and options in a shell."),
     "costs": ("costs", "Show what was spent, what will be, and how budgets stand."),
     "demo": ("demo", "The five-minute tour: an engine, an outage, a killed process."),
     "doctor": ("doctor", "Check the database, and repair what can be repaired."),
@@ -65,6 +69,15 @@ class _Commands(click.Group):
         module = importlib.import_module(f"ax_monitor.cli.{COMMANDS[cmd_name][0]}")
         command: click.Command = module.command
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands that begin so; none is imported."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 (only for a shell)
+
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [CompletionItem(name, help=COMMANDS[name][1]) for name in names]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -10,18 +10,20 @@ import signal
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from ax_monitor.config import database_path
 from ax_monitor.errors import MonitorError
 from ax_monitor.model.duration import parse_duration_ms
-from ax_monitor.model.vocabulary import LogLevel, Vocabulary
+from ax_monitor.model.vocabulary import Vocabulary
 from ax_monitor.pipeline.store import Store
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
 F = TypeVar("F", bound=Callable[..., Any])
-V = TypeVar("V", bound=Vocabulary)
 Scalar = str | int | float | bool | None
 
 _INT64: Final = range(-(2**63), 2**63)
@@ -100,24 +102,32 @@ def the_one(ids: Sequence[str], what: str, text: str) -> str:
 # -- values -------------------------------------------------------------------------------------
 
 
-def one_of(vocabulary: type[V]) -> Callable[[str], V]:
-    """What turns a word of a vocabulary, in any case, into its member."""
+class OneOf(click.ParamType):  # type: ignore[type-arg]  # it is generic in new releases only
+    """A word of a vocabulary, in any case, which becomes its member."""
 
-    def parse(text: str) -> V:
+    name = "word"
+
+    def __init__(self, vocabulary: type[Vocabulary]) -> None:
+        self._vocabulary = vocabulary
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Vocabulary:
+        """The member."""
         try:
-            return vocabulary.parse(text.lower())
+            return self._vocabulary.parse(value.lower())
         except ValueError:
-            raise click.BadParameter(f"{text!r} is none of {', '.join(vocabulary)}") from None
+            self.fail(f"{value!r} is none of {', '.join(self._vocabulary)}", param, ctx)
 
-    return parse
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The words that begin so."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 (only for a shell)
 
-
-def log_level(text: str) -> LogLevel:
-    """A log level, in any case."""
-    try:
-        return LogLevel.parse(text.lower())
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is none of {', '.join(LogLevel)}") from None
+        return [
+            CompletionItem(word) for word in self._vocabulary if word.startswith(incomplete.lower())
+        ]
 
 
 def key_value(text: str) -> tuple[str, Scalar]:

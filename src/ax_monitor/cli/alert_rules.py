@@ -19,10 +19,10 @@ from ax_monitor.cli._alerting import (
 )
 from ax_monitor.cli._options import (
     MonitorCommand,
+    OneOf,
     common_options,
     duration_ms,
     label_value,
-    one_of,
     open_for_reading,
     parse_moment,
 )
@@ -129,7 +129,7 @@ def _broken_row(rule: BrokenRule) -> list[Part]:
 )
 @click.option(
     "--severity",
-    type=one_of(AlertSeverity),
+    type=OneOf(AlertSeverity),
     default="warning",
     show_default=True,
     metavar="SEVERITY",
@@ -155,7 +155,7 @@ def _broken_row(rule: BrokenRule) -> list[Part]:
 @click.option("--auto-resolve", is_flag=True, help="Resolve the alert when the condition is over.")
 @click.option(
     "--no-data",
-    type=one_of(NoDataPolicy),
+    type=OneOf(NoDataPolicy),
     default="ignore",
     show_default=True,
     metavar="POLICY",

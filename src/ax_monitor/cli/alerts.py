@@ -19,10 +19,10 @@ from ax_monitor.cli._alerting import (
 )
 from ax_monitor.cli._options import (
     MonitorCommand,
+    OneOf,
     common_options,
     duration_ms,
     label_value,
-    one_of,
     open_for_reading,
     row_limit,
     the_one,
@@ -69,7 +69,7 @@ def _user_option(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--resolved", is_flag=True, help="Those that are resolved, not those that are open.")
 @click.option(
     "--severity",
-    type=one_of(AlertSeverity),
+    type=OneOf(AlertSeverity),
     metavar="SEVERITY",
     help="Only these: info, warning, error, critical.",
 )
@@ -221,7 +221,7 @@ def _step_row(step: AlertTransition, *, utc: bool) -> list[Part]:
 @click.argument("duration", type=duration_ms)
 @click.option("--rule", metavar="RULE", help="Only alerts of this rule (id, beginning, or name).")
 @click.option(
-    "--severity", type=one_of(AlertSeverity), metavar="SEVERITY", help="Only of this severity."
+    "--severity", type=OneOf(AlertSeverity), metavar="SEVERITY", help="Only of this severity."
 )
 @click.option(
     "--label",

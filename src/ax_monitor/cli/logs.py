@@ -11,9 +11,9 @@ import click
 
 from ax_monitor.cli._options import (
     MonitorCommand,
+    OneOf,
     common_options,
     key_value,
-    log_level,
     open_for_reading,
     parse_moment,
     row_limit,
@@ -48,7 +48,7 @@ _IDS: Final = ("execution_id", "trace_id", "span_id", "tenant_id", "user_id")
 @click.option(
     "--level",
     "min_level",
-    type=log_level,
+    type=OneOf(LogLevel),
     metavar="LEVEL",
     help="This level or a graver one: debug, info, warn, error, fatal.",
 )

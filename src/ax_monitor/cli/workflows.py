@@ -12,8 +12,8 @@ import click
 from ax_monitor.cli._options import (
     MonitorCommand,
     MonitorGroup,
+    OneOf,
     common_options,
-    one_of,
     open_for_reading,
     row_limit,
     the_one,
@@ -41,7 +41,7 @@ _STYLES: Final = {
 @click.group("workflows", cls=MonitorGroup, invoke_without_command=True)
 @click.option(
     "--status",
-    type=one_of(WorkflowStatus),
+    type=OneOf(WorkflowStatus),
     metavar="STATUS",
     help=f"Only these: {', '.join(WorkflowStatus)}.",
 )
