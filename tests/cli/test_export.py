@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import stat
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 import ax_monitor
-from tests.cli.helpers import assert_one_line_error, run, running_engine
+from tests.cli.helpers import SRC, assert_one_line_error, run, running_engine
 
 NASTY = '\x1b[31m"red", \u202e\n=1+1\x00'
 
@@ -176,3 +179,61 @@ def test_json_and_csv_at_once_is_a_mistake(filled: str) -> None:
     done = run("export", "logs", "--json", "--format", "csv", "--db", filled)
     assert "--json is the format jsonl" in assert_one_line_error(done, 2)
     assert rows(filled, "alerts", "--json") == rows(filled, "alerts")
+
+
+# -- Parquet --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["logs", "traces", "metrics", "alerts", "workflows"])
+def test_parquet_has_the_lines_of_csv_with_types(filled: str, tmp_path: Path, what: str) -> None:
+    """The same columns and lines; numbers are numbers, times are times, objects are JSON."""
+    target = tmp_path / f"{what}.parquet"
+    done = run("export", what, "--format", "parquet", "--output", target, "--db", filled)
+    assert (done.code, done.out) == (0, ""), done.err
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    found = pyarrow.parquet.read_table(target)
+    lines = table(filled, what)
+    assert found.num_rows == len(lines) > 0
+    assert found.column_names == list(lines[0])
+    for name in ("timestamp", "started_at"):
+        if name in found.column_names:
+            times = found.column(name)
+            assert times.type == pyarrow.timestamp("ms", tz="UTC")
+            assert times.cast("int64").to_pylist() == [int(line[name]) for line in lines]
+    numbers = {"metrics": "value", "workflows": "step_cost", "alerts": "last_value"}
+    if what in numbers:
+        column = found.column(numbers[what])
+        assert column.type == pyarrow.float64()
+        assert column.to_pylist() == [
+            float(line[numbers[what]]) if line[numbers[what]] else None for line in lines
+        ]
+    if what == "logs":
+        assert [json.loads(text)["text"] for text in found.column("metadata").to_pylist()[:30]] == (
+            [NASTY] * 30
+        )
+
+
+def test_parquet_of_a_query_that_finds_nothing(filled: str, tmp_path: Path) -> None:
+    """A file with its columns, and no line."""
+    target = tmp_path / "none.parquet"
+    options = ("--tenant", "nobody", "--format", "parquet", "--output", target, "--db", filled)
+    assert run("export", "logs", *options).code == 0
+    assert pyarrow.parquet.read_table(target).num_rows == 0
+
+
+def test_parquet_goes_to_a_file(filled: str) -> None:
+    """A terminal or a pipe is no place for it."""
+    error = run("export", "logs", "--format", "parquet", "--db", filled)
+    assert_one_line_error(error, 2)
+    assert "--output" in error.err
+
+
+def test_parquet_without_pyarrow_says_how_to_get_it(filled: str, tmp_path: Path) -> None:
+    """The extra is named; no file is left."""
+    (tmp_path / "pyarrow.py").write_text("raise ImportError")
+    target = tmp_path / "x.parquet"
+    options = ("--format", "parquet", "--output", target, "--db", filled)
+    error = run("export", "logs", *options, PYTHONPATH=f"{tmp_path}:{SRC}")
+    assert_one_line_error(error, 1)
+    assert "ax-monitor[parquet]" in error.err
+    assert not list(tmp_path.glob("x.parquet*"))
