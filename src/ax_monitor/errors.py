@@ -134,14 +134,15 @@ class StorageError(MonitorError):
         retryable: True if the same call may succeed later with nothing changed here (a full disk,
             a locked file), False (default) if it will not (a corrupt file, a missing folder).
         kind: "locked" if another program holds the file, "record" if the database refuses what was
-            to be written and nothing else is wrong, else "other" (default).
+            to be written and nothing else is wrong, "replaced" if the file is not the one any more
+            that was opened, else "other" (default).
     """
 
     def __init__(
         self,
         *args: object,
         retryable: bool = False,
-        kind: Literal["locked", "record", "other"] = "other",
+        kind: Literal["locked", "record", "replaced", "other"] = "other",
     ) -> None:
         super().__init__(*args)
         self.retryable = retryable

@@ -75,6 +75,7 @@ cdef class RecordRing:
                                int policy, bint priority, bint redact) except? -99
     cdef bint append_sample(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
     cdef bint _begin_samples(self, int64_t series, int64_t timestamp_ms, double value, int policy) except -1
+    cdef void _mark(self) noexcept
     cdef void _start_segment(self, uint32_t index) noexcept
     cdef bint _next_segment(self, bint priority) noexcept
     cdef bint _drop_oldest(self) noexcept

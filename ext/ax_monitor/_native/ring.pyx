@@ -77,6 +77,7 @@ cdef extern from *:
 cdef enum:
     FORMAT_VERSION = 1
     HEADER_BYTES = 4096
+    MARK_AT = 128
     CHECKSUM_PENDING = 0x5A17C0DE   # even, so never a checksum; not 0, so that numbers don't look like it
     NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
@@ -95,6 +96,10 @@ cdef struct RingHeader:
     uint32_t nonce          # see RecordHeader; unknown to whoever writes log messages
     uint32_t _reserved
     uint64_t checksum       # of all above
+
+cdef struct RingMark:       # behind the header: up to where the database has said to have everything
+    uint64_t released_seq
+    uint64_t complement     # ~released_seq; else it is half written, or damaged
 
 cdef const char *MAGIC = b"AXRING\r\n"
 
@@ -127,6 +132,12 @@ cdef uint64_t _header_checksum(const RingHeader *header) noexcept nogil:
         h = (h ^ word[i]) * 0x9FB21C651E98DF25ULL
         h ^= h >> 29
     return h
+
+
+cdef uint64_t _marked_seq(const char *base) noexcept nogil:
+    """What the mark says; 0 if it says nothing."""
+    cdef const RingMark *mark = <const RingMark *> (base + MARK_AT)
+    return mark.released_seq if mark.complement == ~mark.released_seq else 0
 
 
 @cython.final
@@ -248,6 +259,11 @@ cdef class RecordRing:
         self.synchronous = value
         self._growing = NULL
         self._wake_seq = 0 if value else UINT64_MAX
+
+    cdef void _mark(self) noexcept:
+        cdef RingMark *mark = <RingMark *> (self._base - HEADER_BYTES + MARK_AT)
+        mark.released_seq = self.released_seq
+        mark.complement = ~self.released_seq
 
     cdef void _start_segment(self, uint32_t index) noexcept:
         self._writing.index = index
@@ -603,6 +619,7 @@ cdef class RecordRing:
             raise RuntimeError("nothing is claimed")
         self._claimed = False
         self.released_seq = self._claim_seq
+        self._mark()
         for _ in range(self._claim_sealed):
             self._remove_sealed(0)
         if self._writing.index == self._claim_index:
@@ -740,9 +757,10 @@ def read_ring(bytes data not None) -> tuple:
     """Everything valid in the bytes of a ring file.
 
     Returns `(header, offsets, damaged)`: the header as a dict (None if it is not a ring file of
-    this format), the byte offsets of the valid records in the order of their sequence numbers,
-    and how many damaged places were hopped over (a file that is too short is one). Records that
-    were committed before may be among them; the caller knows up to which sequence number.
+    this format; `released_seq` in it is up to where its owner knew everything to be committed, 0 if
+    that is not known), the byte offsets of the valid records in the order of their sequence numbers,
+    and how many damaged places were hopped over (a file that is too short is one). Records that were
+    committed before may be among them; the caller knows up to which sequence number.
     """
     cdef const char *base = data
     cdef size_t size = len(data)
@@ -763,6 +781,7 @@ def read_ring(bytes data not None) -> tuple:
         "pid": header.pid,
         "created_ns": header.created_ns,
         "capacity_bytes": header.segment_bytes * header.n_segments,
+        "released_seq": _marked_seq(base),
     }
     if (size - HEADER_BYTES) // header.segment_bytes < header.n_segments:
         damaged = 1

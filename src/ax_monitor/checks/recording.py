@@ -47,6 +47,11 @@ class RecorderCheck:
         self._writing(state, found)
         self._ring(state.stats, found)
         self._drops(state.stats, found)
+        if missing := state.stats.missing:
+            found.degraded(
+                f"{missing} records that had been written are missing: the database was deleted or "
+                "replaced, or has lost the end of its WAL"
+            )
         wal_bytes = found.metadata["wal_bytes"]
         if wal_bytes > self._thresholds.wal_degraded_bytes:
             found.degraded(
@@ -71,6 +76,7 @@ class RecorderCheck:
             "lag_ms": round(state.lag_ms, 1),
             "dropped_count": sum(stats.dropped.values()),
             "stored_count": stats.stored,
+            "missing_count": stats.missing,
             "wal_bytes": file_bytes(f"{self._store.path}-wal"),
             "volatile": stats.volatile,
             "last_error": stats.last_error,

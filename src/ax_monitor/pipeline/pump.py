@@ -83,6 +83,7 @@ class Pump:
         self.rejected = 0
         self.recovered = 0
         self.damaged = 0
+        self.missing = 0
         self.batches = 0
         self.flush_errors = 0
         self.last_error: str | None = None
@@ -109,6 +110,7 @@ class Pump:
         self._retry_s = 0.0
         self._next_try = 0.0
         self._drops_reported = 0
+        self._missed = 0  # records up to this one have been reported as missing
         self._last_drop_report = self._clock.monotonic()
         self._report = StderrReport(self._clock)
         strict = self._options.durability == "strict"
@@ -244,7 +246,27 @@ class Pump:
     def _ready_writer(self) -> Writer:
         if self._writer is None:
             self._writer = self._open_writer()
+            self._compare(self._writer)
         return self._writer
+
+    def _compare(self, writer: Writer) -> None:
+        """Has the database that was opened again what this process has written to it?"""
+        written = self._ring.released_seq
+        missing = written - max(writer.last_seq(self._ring.ring_id), self._missed)
+        if missing <= 0:
+            return
+        self._missed = written
+        self._note_missing(missing)
+        for define in self._recorder.definitions:
+            define()
+
+    def _note_missing(self, missing: int) -> None:
+        self.missing += missing
+        self._events.emit("database.behind", {"missing": missing, "database": self._database})
+        self._report(
+            f"{missing} records that had been written are missing from {self._database}: it was "
+            "deleted or replaced, or has lost the end of its WAL"
+        )
 
     def _write_pending(self, writer: Writer) -> bool:
         """One batch: everything appended so far, up to some segments. False if that is nothing."""
@@ -281,6 +303,8 @@ class Pump:
         try:
             writer.write_claim(ring, first)
         except StorageError as error:
+            if error.kind == "replaced":
+                raise
             if writer.last_seq(ring.ring_id) >= ring.claimed_seq:
                 writer.confirm(ring.ring_id)  # the COMMIT raised, and yet it has happened
             elif error.kind == "record":
@@ -302,9 +326,12 @@ class Pump:
         write_around_poison(write, reject, first, ring.claimed_seq + 1)
 
     def _adopt(self, writer: Writer) -> None:
+        writer.check_files()
         found = recover_all(writer, self._database, self._options.ring_dir)
         self.recovered += found.records
         self.damaged += found.damaged
+        if found.missing:
+            self._note_missing(found.missing)
         self._adopted = True
         self._next_adoption = self._clock.monotonic() + ADOPT_S
 
@@ -319,8 +346,13 @@ class Pump:
         self._next_adoption = 0.0
         self._events.emit("flush_error", {"error": error, "pending": self._ring.held})
         self._report(f"writing to the database failed, {self._ring.held} records wait: {error}")
-        if self._writer is not None and error.kind != "locked":
-            writer, self._writer = self._writer, None
+        if error.kind != "locked":
+            self._let_go_of_writer()
+
+    def _let_go_of_writer(self) -> None:
+        """The next round opens another one."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
             with contextlib.suppress(StorageError):  # it is replaced because it does not work
                 writer.close()
 
@@ -402,9 +434,18 @@ class Pump:
         with self._drain_lock:
             if self._recorder.closed:
                 raise StorageError(f"{self._database} has been closed")
-            writer = self._ready_writer()
-            self._maintenance.checkpoint(writer, idle=False)
-            return writer.change(change)
+            try:
+                return self._change(change)
+            except StorageError as error:
+                if error.kind != "replaced":
+                    raise
+                self._let_go_of_writer()
+                return self._change(change)
+
+    def _change(self, change: Callable[[Connection], T]) -> T:
+        writer = self._ready_writer()
+        self._maintenance.checkpoint(writer, idle=False)
+        return writer.change(change)
 
     def checkpoint(self) -> None:
         """Copy the WAL back into the database, as far as readers allow."""
@@ -490,7 +531,7 @@ class Pump:
     def after_fork_in_child(self) -> Any:
         """Forget the thread and the connection; the connection is returned, not closed."""
         writer, self._writer = self._writer, None
-        self.rejected = self.recovered = self.damaged = 0
+        self.rejected = self.recovered = self.damaged = self.missing = 0
         self.batches = self.flush_errors = 0
         self.last_error = None
         self._reset()

@@ -46,6 +46,8 @@ class Recorder:
         self.on_new_ring: Callable[[], None] = lambda: None
         self.on_fork: Callable[[], None] = lambda: None
         self.on_exit_append: Callable[[], object] = lambda: None
+        # What records once is not enough for: they are called when the database is another one.
+        self.definitions: list[Callable[[], None]] = []
         self._stalled_at: int | None = None
         self._in_hook: set[int] = set()  # threads that run the redaction hook at the moment
         self._inherited = False

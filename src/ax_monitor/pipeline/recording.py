@@ -110,6 +110,7 @@ class Recording:
             in_flight=in_flight,
             recovered=pump.recovered,
             damaged=pump.damaged,
+            missing=pump.missing,
             ring_bytes=ring.capacity_bytes,
             ring_used_bytes=ring.pending_bytes,
             volatile=recorder.memory.path is None and not recorder.closed,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ax_monitor._native import read_ring
 from ax_monitor.errors import StorageError
@@ -16,15 +17,18 @@ from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.storage.writer import Writer, ring_salt
 
 CHUNK_RECORDS = 20_000
+_NEVER = 2**63
 
 
 @dataclass(slots=True)
 class Recovered:
-    """What a recovery found: records stored now, records refused, damaged places."""
+    """What a recovery found: records stored now, records refused, damaged places, and records that
+    the database had and has not, nor the ring."""
 
     records: int = 0
     rejected: int = 0
     damaged: int = 0
+    missing: int = 0
 
 
 def recover_all(writer: Writer, database: str, ring_dir: str | None) -> Recovered:
@@ -53,7 +57,7 @@ def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) ->
                 done = True
                 return
         else:
-            _replay(writer, data, offsets, header["ring_id"], total)
+            _replay(writer, data, offsets, header, total)
             writer.interrupt_traces(header["ring_id"])
             writer.interrupt_executions(header["ring_id"])
             failpoint("recovery_before_remove")
@@ -65,10 +69,14 @@ def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) ->
 
 
 def _replay(
-    writer: Writer, data: bytes, offsets: list[int], ring_id: bytes, total: Recovered
+    writer: Writer, data: bytes, offsets: list[int], header: dict[str, Any], total: Recovered
 ) -> None:
+    ring_id = header["ring_id"]
     stored = writer.last_seq(ring_id)
     fresh = [offset for offset in offsets if _seq(data, offset) > stored]
+    # What was committed is overwritten in the ring sooner or later: then it can't be had again.
+    first = _seq(data, fresh[0]) if fresh else _NEVER
+    total.missing += max(0, min(first - 1, header["released_seq"]) - stored)
     salt = ring_salt(ring_id)
     for start in range(0, len(fresh), CHUNK_RECORDS):
         chunk = fresh[start : start + CHUNK_RECORDS]

@@ -11,7 +11,7 @@ from ax_monitor import redaction
 from ax_monitor._native import MetricSeries, MetricSettings
 from ax_monitor.model.metrics import default_unit
 from ax_monitor.pipeline.plain import plain_metadata, plain_text
-from ax_monitor.pipeline.recorder import Recorder
+from ax_monitor.pipeline.recorder import BLOCK, Recorder
 from ax_monitor.storage.records import SERIES
 
 # What OpenTelemetry's SDKs do beyond their cardinality limit:
@@ -58,6 +58,7 @@ class SeriesBook:
         self._max_series = max_series
         self._series: dict[_Key, MetricSeries] = {}
         self._per_metric: dict[str, int] = {}
+        recorder.definitions.append(self._define_all)
         self.overflowed = 0  # samples, or handles, whose series is an overflow series
 
     def resolve(
@@ -124,6 +125,10 @@ class SeriesBook:
             series.tenant_id,
         )
         return self._recorder.append(SERIES, fields, policy=policy) > 0
+
+    def _define_all(self) -> None:
+        for series in list(self._series.values()):
+            self.define(series, BLOCK)
 
 
 def _text(value: object) -> str:

@@ -22,6 +22,8 @@ class RecorderStats:
         in_flight: Records in the ring, not in the database yet.
         recovered: Records taken over from the rings of dead processes.
         damaged: Places in such rings that could not be read.
+        missing: Records that had been written and are gone: somebody deleted or replaced the
+            database, or it lost the end of its WAL.
         ring_bytes: Size of the ring.
         ring_used_bytes: Of these, records that wait.
         volatile: True if the ring is in memory only: a kill of the process loses what is in flight.
@@ -41,6 +43,7 @@ class RecorderStats:
     in_flight: int = 0
     recovered: int = 0
     damaged: int = 0
+    missing: int = 0
     ring_bytes: int = 0
     ring_used_bytes: int = 0
     volatile: bool = False

@@ -161,6 +161,15 @@ def error_from_code(code: int, message: str) -> apsw.Error:
     return error
 
 
+def file_identity(path: str) -> tuple[int, int] | None:
+    """What tells a file from another one of the same name; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def check_location(path: str) -> None:
     """Explain what SQLite would only call "unable to open database file"."""
     folder = os.path.dirname(os.path.abspath(path))

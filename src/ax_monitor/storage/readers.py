@@ -11,7 +11,12 @@ import apsw
 
 from ax_monitor._native import keep_forever
 from ax_monitor.errors import StorageError
-from ax_monitor.storage.connection import check_location, open_reader, storage_errors
+from ax_monitor.storage.connection import (
+    check_location,
+    file_identity,
+    open_reader,
+    storage_errors,
+)
 from ax_monitor.storage.migrations import check_readable
 
 MAX_IDLE = 8  # connections kept open between queries
@@ -19,6 +24,8 @@ MAX_IDLE = 8  # connections kept open between queries
 
 class ReaderPool:
     """Connections for queries: taken out for one query, put back after it.
+
+    Where the file has been replaced, queries read the new one.
 
     Thread-safety: any number of threads; a connection is used by one at a time.
     Raises StorageError if the file does not exist or is not one of ours; it is never created here.
@@ -29,6 +36,7 @@ class ReaderPool:
         self._vfs = vfs
         self._lock = threading.Lock()
         self._idle: list[apsw.Connection] = []
+        self._identity: tuple[int, int] | None = None  # of the file that they read
         self._closed = False
         self._pid = os.getpid()
 
@@ -44,6 +52,7 @@ class ReaderPool:
         try:
             if self._closed:
                 raise StorageError(f"{self.path} has been closed")
+            self._notice_replacement()
             connection = self._idle.pop() if self._idle else None
         finally:
             self._lock.release()
@@ -58,6 +67,13 @@ class ReaderPool:
                 self._put_back(connection)
             else:
                 keep_forever(connection)  # forked within the block: it is the parent's
+
+    def _notice_replacement(self) -> None:
+        identity = file_identity(self.path)
+        if identity != self._identity:
+            replaced, self._idle, self._identity = self._idle, [], identity
+            for connection in replaced:
+                _close(connection)
 
     def _put_back(self, connection: apsw.Connection) -> None:
         with self._lock:

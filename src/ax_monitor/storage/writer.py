@@ -15,6 +15,7 @@ from ax_monitor.storage.connection import (
     OPEN_TIMEOUT_MS,
     WRITER_BUSY_MS,
     error_from_code,
+    file_identity,
     load_extension,
     open_writer,
     storage_errors,
@@ -79,6 +80,9 @@ class Writer:
         except BaseException:
             self._connection.close(True)
             raise
+        self._file = file_identity(path)
+        self._wal_file = file_identity(f"{path}-wal")
+        self._replaced = False
 
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
@@ -86,6 +90,30 @@ class Writer:
         batch = BatchWriter(connection.sqlite3_pointer(), KINDS, WRITE_BATCH)
         batch.persist_wal()
         return batch
+
+    def check_files(self) -> None:
+        """Make sure, after a commit, that it went to the files that others see.
+
+        The database may have been deleted or replaced. Its WAL is deleted under us if another
+        SQLite library in this process has opened and closed the database: that drops our locks
+        (https://www.sqlite.org/howtocorrupt.html, 2.2), and whoever closes it next thinks that it
+        is the last. What has been committed before is in the database then.
+
+        Raises:
+            StorageError: of kind "replaced". Only `close()` is allowed then.
+        """
+        wal_file = file_identity(f"{self.path}-wal")
+        if self._wal_file is None:
+            self._wal_file = wal_file
+        if file_identity(self.path) == self._file and wal_file == self._wal_file:
+            return
+        self._replaced = True
+        what = "its WAL" if file_identity(self.path) == self._file else "it"
+        raise StorageError(
+            f"{self.path} has to be opened again: another program deleted or replaced {what}",
+            retryable=True,
+            kind="replaced",
+        )
 
     # -- batches -------------------------------------------------------------------------------
 
@@ -109,6 +137,7 @@ class Writer:
                 else ("starting to write to" if statement < 0 else "committing to")
             )
             raise translate(error_from_code(code, message), self.path, doing)
+        self.check_files()
         return self._batch.n_records
 
     def last_seq(self, ring_id: bytes) -> int:
@@ -227,16 +256,19 @@ class Writer:
             try:
                 result = change(connection)
                 connection.execute("COMMIT")
-                return result
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self.check_files()
+        return result
 
     def close(self) -> None:
         """Let go of the file. The WAL stays for the next opener."""
         self._batch.close()
         try:
+            if self._replaced:  # a WAL that nobody else sees must not get into the database
+                self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(True)
         except apsw.Error as error:
             raise StorageError(f"closing {self.path} failed: {error}") from error
