@@ -1,4 +1,4 @@
--- Version 6, generated from the migrations by `make docs`.
+-- Version 7, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -6,7 +6,7 @@ CREATE TABLE recorder_rings (
   salt INTEGER NOT NULL,            -- part of the ids of the ring's records
   last_seq INTEGER NOT NULL,
   updated_at INTEGER NOT NULL
-);
+, boot_id TEXT);
 
 CREATE TABLE recorder_rejects (
   ring_id BLOB NOT NULL,

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import apsw
 import pytest
 
 import ax_monitor
 from ax_monitor import Store, WorkflowMonitor
+from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.storage.workflows import INTERRUPTED
 from tests.faults.harness import locked
 
@@ -74,6 +76,40 @@ def test_x6_what_a_killed_process_left_is_interrupted(db: str, flags: tuple[str,
         assert workflows.get_active_executions() == []
         stats = workflows.get_workflow_stats()
         assert (stats.total, stats.running, stats.completed, stats.failed) == (2, 0, 1, 1)
+
+
+def boots(db: str) -> list[tuple[str | None]]:
+    connection = apsw.Connection(db)
+    try:
+        rows = connection.execute("SELECT boot_id FROM recorder_rings ORDER BY ring").fetchall()
+        return [(row[0],) for row in rows]  # type: ignore[misc]
+    finally:
+        connection.close()
+
+
+def test_x6_a_ring_that_is_lost_with_its_machine(db: str, tmp_path: Path) -> None:
+    """After a restart of the machine nobody has an execution from before, ring or no ring."""
+    child = Child(db, "flush")
+    child.kill()
+    for ring in tmp_path.glob("*-ring-*"):
+        ring.unlink()
+    with Store(db) as store:  # the same start of the machine: nobody knows
+        still = WorkflowMonitor(store).get_execution(child.execution_id)
+        assert still is not None
+        assert still.status == "running"
+    assert boots(db)[0] == (SYSTEM_CLOCK.boot_id(),)
+    connection = apsw.Connection(db)
+    connection.execute("UPDATE recorder_rings SET boot_id = 'another' WHERE ring = 1")
+    connection.close()
+    with Store(db) as store:
+        workflows = WorkflowMonitor(store)
+        assert store.flush()
+        left = workflows.get_execution(child.execution_id)
+        assert left is not None
+        assert (left.status, left.error_message) == ("failed", INTERRUPTED)
+        steps = workflows.get_step_executions(child.execution_id)
+        assert [step.status for step in steps] == ["completed"] * 3 + ["failed"] * 2
+    assert boots(db)[0] == (None,)
 
 
 @pytest.mark.timeout(60)

@@ -328,6 +328,8 @@ class Pump:
     def _adopt(self, writer: Writer) -> None:
         writer.check_files()
         found = recover_all(writer, self._database, self._options.ring_dir)
+        if not self._adopted:
+            writer.interrupt_lost()
         self.recovered += found.records
         self.damaged += found.damaged
         if found.missing:

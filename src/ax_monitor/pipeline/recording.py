@@ -48,6 +48,7 @@ class Recording:
     ) -> None:
         self._path = path
         self._options = options
+        self._clock = clock
         self._events = events
         self._log_drops: LogDrops = lambda dropped: None
         writer: Writer | None = None
@@ -73,7 +74,13 @@ class Recording:
 
     def _open_writer(self, wait_ms: int = WRITER_BUSY_MS) -> Writer:
         strict = self._options.durability == "strict"
-        return Writer(self._path, strict=strict, vfs=self._options.vfs, wait_ms=wait_ms)
+        return Writer(
+            self._path,
+            strict=strict,
+            vfs=self._options.vfs,
+            wait_ms=wait_ms,
+            boot_id=self._clock.boot_id(),
+        )
 
     def _report_drops(self, dropped: dict[str, int]) -> None:
         self._log_drops(dropped)

@@ -2,11 +2,12 @@
 
 This is the one description of what a recorded thing consists of. The native recorder knows a kind
 by its number and its fields by their position; the batch kernel offers each kind as a table
-(`ring_logs`, …) with these names, and `WRITE_BATCH` says in SQL what becomes of its rows.
+(`ring_logs`, …) with these names, and `write_batch` says in SQL what becomes of its rows.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -159,12 +160,13 @@ _INSERT_TRACES: Final = (
 )
 
 # What one batch does, in this order, between BEGIN IMMEDIATE and COMMIT: (kind, or 0 for always;
-# SQL).
-WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
+# SQL). See `write_batch`.
+_WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     (
         0,
-        "INSERT INTO recorder_rings(ring_id, salt, last_seq, updated_at) "
-        "VALUES (ax_ring_id(), ax_ring_salt(), ax_last_seq(), unixepoch('subsec') * 1000) "
+        "INSERT INTO recorder_rings(ring_id, salt, last_seq, updated_at, boot_id) "
+        "VALUES (ax_ring_id(), ax_ring_salt(), ax_last_seq(), unixepoch('subsec') * 1000, "
+        "nullif('{boot_id}', '')) "
         "ON CONFLICT(ring_id) DO UPDATE SET last_seq = excluded.last_seq, "
         "updated_at = excluded.updated_at WHERE excluded.last_seq > last_seq",
     ),
@@ -283,3 +285,13 @@ WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     *((STEP.number, statement) for statement in STEP_STATEMENTS),
     *((EXECUTION.number, statement) for statement in EXECUTION_STATEMENTS),
 )
+
+
+def write_batch(boot_id: str) -> tuple[tuple[int, str], ...]:
+    """The statements of one batch.
+
+    Args:
+        boot_id: See `Clock.boot_id`.
+    """
+    (kind, rings), *others = _WRITE_BATCH
+    return (kind, rings.replace("{boot_id}", re.sub("[^0-9A-Za-z-]", "", boot_id))), *others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -23,7 +24,7 @@ from ax_monitor.storage.connection import (
 )
 from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.migrations import migrate
-from ax_monitor.storage.records import KINDS, WRITE_BATCH
+from ax_monitor.storage.records import KINDS, write_batch
 from ax_monitor.storage.sealing import Sealer
 
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
@@ -54,6 +55,13 @@ class Writer:
     Thread-safety: one thread at a time (the pump's, or the one that closes).
     Cost: one transaction a batch, without the GIL from BEGIN to COMMIT.
 
+    Args:
+        path: The database.
+        strict: Every commit is synced.
+        vfs: The SQLite VFS (tests).
+        wait_ms: How long opening waits for others that have it locked.
+        boot_id: See `Clock.boot_id`.
+
     Raises:
         StorageError: from every method; `retryable` says whether trying again can help.
         SchemaVersionError: the file is from a newer version.
@@ -66,8 +74,10 @@ class Writer:
         strict: bool = False,
         vfs: str | None = None,
         wait_ms: int = OPEN_TIMEOUT_MS,
+        boot_id: str = "",
     ) -> None:
         self.path = path
+        self._boot_id = boot_id
         self._strict = strict
         self._sealer = Sealer()
         with storage_errors(path, "opening"):
@@ -87,7 +97,9 @@ class Writer:
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
         load_extension(connection, BATCH_EXTENSION, BATCH_EXTENSION_ENTRY)
-        batch = BatchWriter(connection.sqlite3_pointer(), KINDS, WRITE_BATCH)
+        statements = write_batch(self._boot_id)
+        self._n_statements = len(statements)
+        batch = BatchWriter(connection.sqlite3_pointer(), KINDS, statements)
         batch.persist_wal()
         return batch
 
@@ -133,7 +145,7 @@ class Writer:
             code, message, statement = failure
             doing = (
                 "writing to"
-                if 0 <= statement < len(WRITE_BATCH)
+                if 0 <= statement < self._n_statements
                 else ("starting to write to" if statement < 0 else "committing to")
             )
             raise translate(error_from_code(code, message), self.path, doing)
@@ -235,6 +247,20 @@ class Writer:
         """End the executions and steps that the owner of a ring left; how many executions."""
         return self.change(lambda connection: workflows.interrupt_executions(connection, ring_id))
 
+    def interrupt_lost(self) -> int:
+        """Do both for all whose owner has ended because the machine has been started again since:
+        their rings may be lost. How many recorders it were."""
+        if not self._boot_id:
+            return 0
+        with storage_errors(self.path, "reading"):
+            lost = self._connection.execute(
+                "SELECT ring_id FROM recorder_rings WHERE boot_id <> ?", (self._boot_id,)
+            ).fetchall()
+        for (ring_id,) in lost:
+            assert isinstance(ring_id, bytes)
+            self.change(functools.partial(_interrupt_lost, ring_id=ring_id))
+        return len(lost)
+
     def seal_samples(self, now_ms: int) -> bool:
         """Seal some chunks that are due, in one transaction; whether there is more at once.
 
@@ -272,3 +298,9 @@ class Writer:
             self._connection.close(True)
         except apsw.Error as error:
             raise StorageError(f"closing {self.path} failed: {error}") from error
+
+
+def _interrupt_lost(connection: apsw.Connection, *, ring_id: bytes) -> None:
+    traces.interrupt_traces(connection, ring_id)
+    workflows.interrupt_executions(connection, ring_id)
+    connection.execute("UPDATE recorder_rings SET boot_id = NULL WHERE ring_id = ?", (ring_id,))
