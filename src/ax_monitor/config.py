@@ -45,6 +45,8 @@ class StoreOptions:
             values of keys and `key=value` texts that look like one; a callable gets (message,
             metadata) of every record and returns them as they may be stored (it costs a Python
             call a record); None stores everything as it is.
+        allow_network_filesystem: Open a database on NFS, SMB and the like all the same (default
+            False: a StorageError). It may work if no other machine opens it, and may damage it.
         vfs: Name of the SQLite VFS to use (tests inject faults with it).
     """
 
@@ -53,6 +55,7 @@ class StoreOptions:
     durability: Durability = "normal"
     overflow_wait_ms: int = 50
     redact: Redact = "default"
+    allow_network_filesystem: bool = False
     vfs: str | None = None
 
     def __post_init__(self) -> None:

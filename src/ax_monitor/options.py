@@ -146,6 +146,8 @@ OPTIONS: Final = (
     Option("store", "redact", TEXT, "default",
            "what is done about secrets; a function can be given by keyword",
            choices=("default",), optional=True),
+    Option("store", "allow_network_filesystem", SWITCH, False,
+           "open a database on NFS, SMB and the like all the same"),
     Option("store", "vfs", TEXT, None, "name of the SQLite VFS", optional=True),
     Option("logger", "min_level", TEXT, "info", "lower levels are not recorded",
            choices=("debug", "info", "warn", "error", "fatal")),

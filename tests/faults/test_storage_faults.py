@@ -7,12 +7,16 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import apsw
+import psutil
 import pytest
 
 import ax_monitor
 from ax_monitor import StorageError, Store, StructuredLogger
+from ax_monitor.storage import logs
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import (
     Child,
@@ -257,3 +261,55 @@ def test_s9_no_permission(open_folder: Path, place: str) -> None:
     assert "no permission to" in error
     assert str(folder) in error
     assert "change" in error
+
+
+class Mounts:
+    """psutil's answer, with file systems of one's own at some places."""
+
+    def __init__(self, **at: str) -> None:
+        self._at = at
+
+    def __call__(self, *, all: bool) -> list[Any]:
+        assert all
+        root = SimpleNamespace(mountpoint="/", fstype="ext4")
+        return [root, *(SimpleNamespace(mountpoint=m, fstype=f) for f, m in self._at.items())]
+
+
+@pytest.mark.parametrize("fstype", ["nfs4", "cifs", "fuse.sshfs", "smbfs"])
+def test_s7_a_network_filesystem_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fstype: str
+) -> None:
+    """Nothing is made there, and the message says what to do; unless one insists."""
+    share = tmp_path / "share"
+    share.mkdir()
+    (tmp_path / "link").symlink_to(share)
+    monkeypatch.setattr(psutil, "disk_partitions", Mounts(**{fstype: str(share)}))
+    for path in (share / "monitor.db", tmp_path / "link" / "monitor.db"):
+        with pytest.raises(StorageError, match=rf"network file system \({fstype}\).*local disk"):
+            Store(path)
+    assert list(share.iterdir()) == []
+    with Store(tmp_path / "shared.db"):
+        pass  # beside it, not on it
+    with Store(share / "monitor.db", allow_network_filesystem=True) as store:
+        StructuredLogger(store).info("x", "y")
+    with Store(share / "monitor.db", read_only=True) as store:
+        assert store.read(logs.count_logs) == 1
+
+
+def test_s7_a_local_mount_on_a_network_share_is_local(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The innermost mount counts; and where nothing can be told, the disk is taken for local."""
+    local = tmp_path / "local"
+    local.mkdir()
+    mounts = Mounts(nfs=str(tmp_path), tmpfs=str(local))
+    monkeypatch.setattr(psutil, "disk_partitions", mounts)
+    with Store(local / "monitor.db"):
+        pass
+
+    def unknown(*, all: bool) -> list[Any]:
+        raise OSError
+
+    monkeypatch.setattr(psutil, "disk_partitions", unknown)
+    with Store(tmp_path / "monitor.db"):
+        pass

@@ -472,7 +472,7 @@ def kill_pump(store: Store) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_pump_that_died_is_seen(db: str, clock: FakeClock) -> None:
-    """Really died. Neither alive nor ready, and the records that wait are counted."""
+    """Really died. It is not alive, and the records that wait are counted."""
     with Store(db, clock=clock) as store:
         health = HealthCheckService(store, thresholds=CALM)
         assert health.sync.check_recorder().status is HEALTHY
@@ -488,7 +488,24 @@ def test_a_pump_that_died_is_seen(db: str, clock: FakeClock) -> None:
         alive = health.sync.liveness()
         assert not alive
         assert (alive.reason or "").startswith("no thread writes to the database")
-        assert not health.sync.readiness()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("by", ["flush", "a full ring"])
+def test_a_pump_that_died_is_started_again(db: str, by: str) -> None:
+    """By whoever flushes or asks something, and by a call that finds the ring full."""
+    with Store(db, ring_bytes=3 * 1024 * 1024, overflow_wait_ms=20_000) as store:
+        health = HealthCheckService(store, thresholds=CALM)
+        logger = StructuredLogger(store, buffer_size=10**6, flush_interval_ms=10**7)
+        kill_pump(store)
+        count = 10_000 if by == "a full ring" else 1
+        for number in range(count):
+            logger.info(f"{number} {'x' * 500}", "y")
+        if by == "flush":
+            assert health.sync.check_recorder().status is UNHEALTHY
+        assert store.flush()
+        assert logger.get_log_count() == count
+        assert health.sync.check_recorder().status is HEALTHY
 
 
 def test_s1_a_full_disk_is_unhealthy_until_there_is_room(db: str) -> None:

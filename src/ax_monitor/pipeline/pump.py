@@ -131,6 +131,9 @@ class Pump:
             return "none"
         return "ended" if thread.ident is not None and not thread.is_alive() else "running"
 
+    def _has_thread(self) -> bool:
+        return self.thread_state == "running"
+
     @property
     def lag_s(self) -> float:
         """How long something may have been waiting: since the last success; 0 if nothing waits."""
@@ -139,12 +142,15 @@ class Pump:
         return max(0.0, self._clock.monotonic() - self._caught_up)
 
     def start(self) -> None:
-        """Start the thread, if there is none. Where none can be had, `flush` and `close` write."""
+        """Start the thread, if there is none, or it has died.
+
+        Where none can be had, `flush` and `close` write.
+        """
         # Not blocking: a signal handler may have interrupted the thread that holds the lock.
-        if self._thread is not None or not self._start_lock.acquire(blocking=False):
+        if self._has_thread() or not self._start_lock.acquire(blocking=False):
             return
         try:
-            if self._thread is None and not self._stopping:
+            if not self._has_thread() and not self._stopping:
                 self._thread = threading.Thread(
                     target=self._run, name="ax-monitor-pump", daemon=True
                 )
@@ -159,6 +165,16 @@ class Pump:
 
     def _run(self) -> None:
         self._recorder.pump_thread = threading.get_ident()
+        try:
+            self._rounds()
+        finally:  # also if something ends it that nobody expects: who flushes starts another one
+            with self._condition:
+                self._running = False
+                self._condition.notify_all()
+        if self._left_to_thread:
+            self._let_go()
+
+    def _rounds(self) -> None:
         last_round = False
         while not last_round:
             self._sleep()
@@ -167,11 +183,6 @@ class Pump:
                 self._work()
                 if self._writer is not None and not self._retry_s:
                     self._maintenance.seal(self._writer, self._has_batches)
-        with self._condition:
-            self._running = False
-            self._condition.notify_all()
-        if self._left_to_thread:
-            self._let_go()
 
     def _sleep(self) -> None:
         """Until there is something to do."""

@@ -43,7 +43,7 @@ class Recorder:
         self.converted = 0
         self.redacted = 0
         self.pump_thread: int | None = None  # its ident: it must never wait for itself
-        self.on_new_ring: Callable[[], None] = lambda: None
+        self.start_pump: Callable[[], None] = lambda: None  # starts its thread if there is none
         self.on_fork: Callable[[], None] = lambda: None
         self.on_exit_append: Callable[[], object] = lambda: None
         # What records once is not enough for: they are called when the database is another one.
@@ -106,6 +106,7 @@ class Recorder:
         ring = self.ring
         if self._stalled_at == ring.released_seq or threading.get_ident() == self.pump_thread:
             return False
+        self.start_pump()
         ring.wake()
         deadline = time.monotonic() + self._options.overflow_wait_ms / 1000
         while time.monotonic() < deadline:
@@ -250,7 +251,7 @@ class Recorder:
             if self._inherited:
                 self._open_ring()
                 self._inherited = False
-                self.on_new_ring()
+                self.start_pump()
         except OSError:
             return False  # no descriptors or memory left: the next record tries again
         finally:

@@ -17,6 +17,7 @@ from ax_monitor.pipeline.pump import Pump
 from ax_monitor.pipeline.recorder import Recorder
 from ax_monitor.pipeline.stats import RecorderState, RecorderStats
 from ax_monitor.storage.connection import OPEN_TIMEOUT_MS, WRITER_BUSY_MS
+from ax_monitor.storage.filesystem import check_local
 from ax_monitor.storage.writer import Writer
 
 LogDrops = Callable[[dict[str, int]], None]
@@ -51,6 +52,8 @@ class Recording:
         self._clock = clock
         self._events = events
         self._log_drops: LogDrops = lambda dropped: None
+        if not options.allow_network_filesystem:
+            check_local(path)
         writer: Writer | None = None
         try:
             writer = self._open_writer(OPEN_TIMEOUT_MS)
@@ -68,7 +71,7 @@ class Recording:
             log_drops=self._report_drops,
             clock=clock,
         )
-        self.recorder.on_new_ring = self.pump.start
+        self.recorder.start_pump = self.pump.start
         self.recorder.on_fork = on_fork
         self.pump.start()
 
