@@ -10,8 +10,8 @@ from pathlib import Path
 import apsw
 
 import ax_monitor
+from ax_monitor.bench import payload
 from ax_monitor.storage.writer import CHECKPOINT_PAGES
-from benchmarks import payload
 from benchmarks.harness import Result, Series, bench_folder, percentile, ratio, say
 from benchmarks.reference import axref
 

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 import ax_monitor
+from ax_monitor.bench import payload
 from ax_monitor.storage.retention import file_size
-from benchmarks import payload
 from benchmarks.harness import Result, bench_folder, percentile, say
 
 RATE = 20_000

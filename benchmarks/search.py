@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
+from ax_monitor.bench import payload
 from ax_monitor.model import LogPage
-from benchmarks import payload
 from benchmarks.harness import Result, Series, bench_folder, percentile, say
 
 REPEATS = 200

@@ -18,7 +18,7 @@ _IMPORT = "import time; t = time.perf_counter(); import {module}; print(time.per
 _CRASH = """
 import os, sys, time
 import apsw, ax_monitor
-from benchmarks import payload
+from ax_monitor.bench import payload
 path = sys.argv[1]
 store = ax_monitor.Store(path, overflow_wait_ms=60_000)
 logger = ax_monitor.StructuredLogger(store)
