@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, Series, bench_folder, interleaved, ratio, say
+from ax_monitor.bench.harness import Series, interleaved, ratio
+from benchmarks.harness import Result, bench_folder, say
 
 _IMPORT = "import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
 

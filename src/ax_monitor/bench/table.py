@@ -71,7 +71,7 @@ OPERATIONS: Final = (
         "full-text search",
         "~15 ms",
         15 * MS,
-        "query_logs(search='timeout OR \"rate limit\"'), which a tenth of the records match, within "
+        "query_logs(search='timeout OR \"rate limit\"'), which every tenth record matches, in "
         "a time range, the newest 50",
         goal=Goal("G7", "p95", 3 * MS),
     ),
