@@ -30,6 +30,7 @@ _PER_MS: Final = 50  # of what an engine does all the time: 50,000 a second
 _LARGE_BUFFER: Final = 1_000_000  # the pump wakes for its own, larger than what is flushed here
 _FLUSHED_LOGS: Final = 50
 _FLUSHED_SAMPLES: Final = 100
+_FLUSHES_PER_SEAL: Final = 400  # the pump steps in from some 500 batches on
 _SEARCH: Final = 'timeout OR "rate limit"'
 _DAY_MS: Final = 86_400_000
 _POINT_MS: Final = 300_000
@@ -243,9 +244,12 @@ def _make_rule(alerting: AlertingService, threshold: float) -> str:
 def _sample_flush(corpus: Corpus) -> Cases:
     with Store(corpus.path) as store:
         record = MetricsCollector(store, buffer_size=_LARGE_BUFFER).record
+        hour_ago_ms = store.clock.time_ms() - 3_600_000  # so that they can be sealed at once
 
         def samples(number: int) -> None:
+            if number % _FLUSHES_PER_SEAL == 0:
+                seal(corpus.path)
             for each in range(_FLUSHED_SAMPLES):
-                record("bench.flushed", float(each), labels=_LABELS)
+                record("bench.flushed", float(each), labels=_LABELS, timestamp=hour_ago_ms)
 
         yield Case("flush of 100", lambda number: store.flush(), before=samples)
