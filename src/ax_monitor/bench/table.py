@@ -37,7 +37,7 @@ class Operation:
         document: The document's figure, in its words.
         limit: The same as a number of ns, or of bytes: the upper end of a range.
         measures: What is called, on what.
-        judged_at: The percentile that has to be within the limit.
+        judged_at: The percentile that has to be within the limit; None for bytes.
         goal: Ours, where there is one in absolute terms.
         unit: "ns" or "bytes".
     """
@@ -46,7 +46,7 @@ class Operation:
     document: str
     limit: int
     measures: str
-    judged_at: str = "p99"
+    judged_at: str | None = "p99"
     goal: Goal | None = None
     unit: str = "ns"
 
@@ -159,7 +159,7 @@ OPERATIONS: Final = (
         "≈ 600 MB",
         600 * MB,
         "the file with its index: what the log records took in it, extrapolated to a million",
-        judged_at="",
+        judged_at=None,
         unit="bytes",
     ),
 )
@@ -184,7 +184,8 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether the document's figure holds; None: too few calls to tell."""
-        judged = self.size if self.size is not None else self.percentiles[self.operation.judged_at]
+        at = self.operation.judged_at
+        judged = self.size if at is None else self.percentiles[at]
         return None if judged is None else judged <= self.operation.limit
 
     @property
@@ -204,7 +205,7 @@ class Row:
             "document": operation.document,
             "document_ns": operation.limit if timed else None,
             "document_bytes": None if timed else operation.limit,
-            "judged_at": operation.judged_at or None,
+            "judged_at": operation.judged_at,
             "goal": None if goal is None else goal.number,
             "goal_percentile": None if goal is None else goal.percentile,
             "goal_ns": None if goal is None else goal.limit_ns,
