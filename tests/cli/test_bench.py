@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from tests.cli.helpers import (
     assert_one_line_error,
     environment,
     run,
-    wait_for,
 )
 
 pytestmark = pytest.mark.timeout(90)
@@ -52,6 +52,7 @@ KEYS = {
     "timer_ns": int,
 }
 RECORDS = 2000
+HIDE_CURSOR, SHOW_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +157,7 @@ def test_the_table_fits_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
     assert "120 ns" in lines[-1]
 
 
-def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_known_is_a_dash() -> None:
     """Neither a percentile nor a verdict is made up."""
     row = row_of_times(OPERATIONS[1], [MS] * 999)
     assert [cell if isinstance(cell, str) else cell[0] for cell in bench._cells(row)[3:]] == [
@@ -165,21 +166,31 @@ def test_what_is_not_known_is_a_dash(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The exit code is 130, and the folder is gone, however far it has come."""
-    with subprocess.Popen(
-        [*COMMAND, "bench", "--records", "20000"],
+    """The exit code is 130, the folder is gone, and the terminal, which saw progress, as it was."""
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, "bench", "--records", "2000"],
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(TMPDIR=str(tmp_path)),
-    ) as process:
-        try:
-            wait_for(lambda: list(tmp_path.glob("*/monitor.db-wal")), "the database")
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=TIMEOUT_S)
-        finally:
-            process.kill()
-    assert (process.returncode, out, err.strip()) == (130, b"", b"")
+        stderr=slave,
+        env=environment(TMPDIR=str(tmp_path), TERM="xterm-256color"),
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while b"log call" not in shown:  # the first operation that is measured
+            shown += os.read(master, 65_536)
+        assert b"filling a database" in shown
+        assert list(tmp_path.glob("*/monitor.db"))
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
+        shown += os.read(master, 65_536)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    assert (process.returncode, out) == (130, b"")
     assert os.listdir(tmp_path) == []
+    assert shown.rindex(SHOW_CURSOR) > shown.rindex(HIDE_CURSOR)
 
 
 def test_options_out_of_range() -> None:
