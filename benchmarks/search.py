@@ -9,7 +9,7 @@ from pathlib import Path
 import ax_monitor
 from ax_monitor.bench.corpus import fill_logs
 from ax_monitor.bench.harness import Series, percentile
-from ax_monitor.model import LogPage
+from ax_monitor.model.logs import LogPage
 from benchmarks.harness import Result, bench_folder, say
 
 REPEATS = 200

@@ -15,7 +15,8 @@ from ax_monitor.bench import payload
 from ax_monitor.bench.corpus import METRIC, SAMPLE_INTERVAL_MS, SPANS, Corpus, build, seal
 from ax_monitor.bench.harness import Effort, call_times
 from ax_monitor.bench.table import OPERATIONS, Row, row_of_size, row_of_times
-from ax_monitor.model import Alert, LogPage
+from ax_monitor.model.alerts import Alert
+from ax_monitor.model.logs import LogPage
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
 from ax_monitor.services.health import HealthCheckService
