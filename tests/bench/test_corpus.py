@@ -15,21 +15,21 @@ RECORDS = 1500
 def test_the_corpus_holds_what_it_says(tmp_path: Path) -> None:
     """All records, whole executions and traces, one sample a record; a tenth can be found."""
     corpus = build(tmp_path, RECORDS)
-    with ax_monitor.Store(corpus.path, read_only=True) as store:
-        assert store.count_logs() == corpus.records == RECORDS
-        assert store.count_samples() == RECORDS
-        assert store.list_metric_types() == [METRIC]
+    with ax_monitor.Store(corpus.path) as store:
+        logger, metrics = ax_monitor.StructuredLogger(store), ax_monitor.MetricsCollector(store)
+        tracer = ax_monitor.DistributedTracer(store)
+        assert logger.get_log_count() == corpus.records == RECORDS
+        assert metrics.get_metric_count() == RECORDS
+        assert metrics.list_metric_types() == [METRIC]
         for execution_id in corpus.execution_ids:
-            query = ax_monitor.LogQuery(execution_id=execution_id, limit=None)
-            assert len(store.query_logs(query)) == payload.LOGS_PER_EXECUTION
+            assert len(logger.get_execution_logs(execution_id)) == payload.LOGS_PER_EXECUTION
         for trace_id in corpus.trace_ids:
-            trace = store.get_trace(trace_id)
+            trace = tracer.get_trace(trace_id)
             assert trace is not None
             assert [len(span.events) for span in trace.spans] == [1] * 50
-        query = ax_monitor.LogQuery(search='timeout OR "rate limit"', limit=None)
-        assert 0.05 < len(store.query_logs(query)) / RECORDS < 0.15
-        newest = store.query_logs(ax_monitor.LogQuery(limit=1))[0]
-        assert newest.timestamp <= corpus.logs_until_ms
+        found = logger.query_logs(search='timeout OR "rate limit"', limit=None)
+        assert 0.05 < len(found) / RECORDS < 0.15
+        assert logger.get_recent_logs(1)[0].timestamp <= corpus.logs_until_ms
 
 
 def test_the_size_is_extrapolated_from_what_was_written(tmp_path: Path) -> None:
