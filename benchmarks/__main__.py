@@ -12,6 +12,7 @@ import datetime as dt
 import subprocess
 from pathlib import Path
 
+from ax_monitor.bench.harness import machine
 from benchmarks import (
     alerting,
     drain,
@@ -24,7 +25,7 @@ from benchmarks import (
     tracing,
     workflows,
 )
-from benchmarks.harness import Result, machine, say
+from benchmarks.harness import Result, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
@@ -75,9 +76,8 @@ def main() -> None:
             results += retention.run(100_000)
         else:
             results += PARTS[name]()
-    text = (
-        f"{machine()}\n- commit {_commit()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}\n\n{table(results)}"
-    )
+    lines = "\n".join(f"- {line}" for line in machine())
+    text = f"{lines}\n- commit {_commit()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}\n\n{table(results)}"
     print(text)
     if not arguments.parts and not arguments.quick:
         before, rest = DOCUMENT.read_text().split(BEGIN)

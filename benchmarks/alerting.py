@@ -13,7 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ax_monitor._native import RULE_AGGREGATIONS, RULE_OPERATORS, RuleTable
-from benchmarks.harness import Result, Series
+from ax_monitor.bench.harness import Series
+from benchmarks.harness import Result
 
 SERIES = 10_000
 RULES_A_SERIES = 10

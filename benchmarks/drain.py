@@ -10,9 +10,10 @@ from pathlib import Path
 import apsw
 
 import ax_monitor
+from ax_monitor.bench import payload
+from ax_monitor.bench.harness import Series, percentile, ratio
 from ax_monitor.storage.writer import CHECKPOINT_PAGES
-from benchmarks import payload
-from benchmarks.harness import Result, Series, bench_folder, percentile, ratio, say
+from benchmarks.harness import Result, bench_folder, say
 from benchmarks.reference import axref
 
 RATE = 50_000  # records a second beside the engine

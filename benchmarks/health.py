@@ -10,7 +10,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.harness import Result, Series, bench_folder, percentile
+from ax_monitor.bench.harness import Series, percentile
+from benchmarks.harness import Result, bench_folder
 
 CHECKS = 60
 REPEATS = 5

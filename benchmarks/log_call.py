@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, bench_folder, interleaved, ratio
-from benchmarks.payload import MESSAGE, METADATA, SOURCE, SPAN_ID, TENANT_ID
+from ax_monitor.bench.harness import interleaved, ratio
+from ax_monitor.bench.payload import MESSAGE, METADATA, SOURCE, SPAN_ID, TENANT_ID
+from benchmarks.harness import Result, bench_folder
 from benchmarks.reference import axref
 
 CALLS = 20_000

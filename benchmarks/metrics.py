@@ -11,7 +11,8 @@ import numpy as np
 import psutil
 
 import ax_monitor
-from benchmarks.harness import Result, bench_folder, interleaved, ratio, say, timed
+from ax_monitor.bench.harness import interleaved, ratio, timed
+from benchmarks.harness import Result, bench_folder, say
 from benchmarks.reference import axref
 
 CALLS = 20_000

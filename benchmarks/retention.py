@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 import ax_monitor
+from ax_monitor.bench import payload
+from ax_monitor.bench.harness import percentile
 from ax_monitor.storage.retention import file_size
-from benchmarks import payload
-from benchmarks.harness import Result, bench_folder, percentile, say
+from benchmarks.harness import Result, bench_folder, say
 
 RATE = 20_000
 DAY_MS = 86_400_000

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
+from ax_monitor.bench.corpus import fill_logs
+from ax_monitor.bench.harness import Series, percentile
 from ax_monitor.model.logs import LogPage
-from benchmarks import payload
-from benchmarks.harness import Result, Series, bench_folder, percentile, say
+from benchmarks.harness import Result, bench_folder, say
 
 REPEATS = 200
 
@@ -18,25 +19,9 @@ def _fill(
     path: Path, n: int
 ) -> tuple[ax_monitor.Store, ax_monitor.StructuredLogger, list[tuple[str, str]]]:
     """`n` records over `n` / 50 seconds of recorded time; one in a hundred is an error."""
-    texts = payload.messages(200_000)
-    pairs = payload.executions(n)
     store = ax_monitor.Store(path, overflow_wait_ms=60_000)
     logger = ax_monitor.StructuredLogger(store)
-    begin_ns = time.time_ns() - n * 20_000_000
-    for i in range(n):
-        execution_id, trace_id = pairs[i // payload.LOGS_PER_EXECUTION]
-        logger.log_at(
-            17 if i % 100 == 0 else 9,
-            texts[i % len(texts)],
-            payload.SOURCE,
-            timestamp_ns=begin_ns + i * 20_000_000,
-            execution_id=execution_id,
-            trace_id=trace_id,
-            span_id=payload.SPAN_ID,
-            tenant_id=payload.TENANT_ID,
-            metadata=payload.METADATA,
-        )
-    store.flush()
+    pairs = fill_logs(logger, n)
     return store, logger, pairs
 
 

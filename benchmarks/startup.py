@@ -1,4 +1,4 @@
-"""G16 and G18: importing, and opening after a crash."""
+"""G16 and G18: importing, the start of commands, and opening after a crash."""
 
 from __future__ import annotations
 
@@ -7,18 +7,22 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, Series, bench_folder, interleaved, ratio, say
+from ax_monitor.bench.corpus import fill_logs
+from ax_monitor.bench.harness import Series, interleaved, ratio, timed
+from benchmarks.harness import Result, bench_folder, say
 
+LOGS = 5000
 _IMPORT = "import time; t = time.perf_counter(); import {module}; print(time.perf_counter() - t)"
 
 # Fills a 64 MB WAL (nothing checkpointed: a reader pins it), then the ring, and dies.
 _CRASH = """
 import os, sys, time
 import apsw, ax_monitor
-from benchmarks import payload
+from ax_monitor.bench import payload
 path = sys.argv[1]
 store = ax_monitor.Store(path, overflow_wait_ms=60_000)
 logger = ax_monitor.StructuredLogger(store)
@@ -54,6 +58,47 @@ def _import_seconds(module: str) -> float:
         check=True,
     )
     return float(printed.stdout)
+
+
+def _process_ms(command: list[str]) -> float:
+    """From the start of a process to its exit."""
+    return 1000 * timed(
+        lambda: subprocess.run(command, check=True, stdin=subprocess.DEVNULL, capture_output=True)
+    )
+
+
+def _commands() -> list[Result]:
+    """What users wait for: the console script, beside Python itself and beside click."""
+    ax = str(Path(sys.executable).with_name("ax"))
+    with bench_folder() as folder:
+        path = str(folder / "monitor.db")
+        with ax_monitor.Store(path) as store:
+            fill_logs(ax_monitor.StructuredLogger(store), LOGS)
+        commands = {
+            "pass": [sys.executable, "-c", "pass"],
+            "click": [sys.executable, "-c", "import click"],
+            "--help": [ax, "monitor", "--help"],
+            "logs": [ax, "monitor", "logs", "--db", path],
+        }
+        series = interleaved(
+            {name: partial(_process_ms, command) for name, command in commands.items()},
+            repeats=15,
+        )
+    names = {
+        "--help": "`ax monitor --help`, from start to exit",
+        "logs": f"`ax monitor logs` on {LOGS:,} records, likewise",
+    }
+    return [
+        Result(
+            "G16",
+            what,
+            f"{series[name].median:.0f} ms ± {series[name].spread:.0%} (`python -c pass` "
+            f"{series['pass'].median:.0f} ms, with `import click` {series['click'].median:.0f} ms)",
+            "≤ 150 ms",
+            series[name].median <= 150,
+        )
+        for name, what in names.items()
+    ]
 
 
 def _reopen(folder: Path) -> tuple[float, float]:
@@ -102,6 +147,7 @@ def run() -> list[Result]:
             "≤ 100 ms",
             ours.median <= 0.1,
         ),
+        *_commands(),
         Result(
             "G18",
             f"open and first query after a crash: full ring ({recovered:,} records), 64 MB WAL",

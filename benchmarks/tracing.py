@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, interleaved, percentile
+from ax_monitor.bench.harness import interleaved, percentile
+from benchmarks.harness import Result
 
 CALLS = 20_000
 TAIL_CALLS = 200_000

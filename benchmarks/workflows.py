@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ax_monitor
-from benchmarks.harness import Result, interleaved, ratio
+from ax_monitor.bench.harness import interleaved, ratio
+from benchmarks.harness import Result
 
 EXECUTIONS = 4000
 STEPS = tuple((f"step-{i}", f"Step {i}") for i in range(5))

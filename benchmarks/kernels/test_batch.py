@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ax_monitor._native import LogChannel, LogSettings, RecordRing
+from ax_monitor.bench import payload
 from ax_monitor.storage.writer import Writer
-from benchmarks import payload
 
 
 def test_write_batch(benchmark: Any, ring: RecordRing, tmp_path: Path) -> None:

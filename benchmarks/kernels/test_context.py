@@ -6,7 +6,7 @@ from typing import Any
 
 import ax_monitor
 from ax_monitor._native import LogChannel, LogSettings, RecordRing
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 
 def test_info_in_context(benchmark: Any, ring: RecordRing) -> None:

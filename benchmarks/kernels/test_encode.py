@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ax_monitor._native import encode_json
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 
 @pytest.mark.parametrize("encode", [encode_json, json.dumps], ids=["ours", "json.dumps"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ax_monitor._native import LogChannel, LogSettings, RecordRing
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 
 def _channel(ring: RecordRing) -> LogChannel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ax_monitor._native import is_sensitive
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 
 def test_ordinary_text(benchmark: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ax_monitor._native import RecordRing
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 FIELDS = ("span-name", "internal", payload.TENANT_ID, 12, 3.5, {"a": 1})
 

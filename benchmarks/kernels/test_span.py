@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ax_monitor._native import RecordRing, Sampler, SpanScope, TraceChannel, TraceSettings
-from benchmarks import payload
+from ax_monitor.bench import payload
 
 ATTRIBUTES = {"order_id": "A-1004711", "retries": 3, "amount": 12.5}
 PARENT_ID = "b7ad6b7169203331"

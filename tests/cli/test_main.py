@@ -59,7 +59,9 @@ def test_every_command_has_help(name: str) -> None:
     """`COMMAND --help` shows its options, among them the common ones, within 80 columns."""
     result = run(*name.split(), "--help")
     assert (result.code, result.err) == (0, "")
-    options = {"demo": ("--db PATH",), "completion": ()}.get(name, ("--db PATH", "--json"))
+    options = {"demo": ("--db PATH",), "completion": (), "bench": ("--json",)}.get(
+        name, ("--db PATH", "--json")
+    )
     for option in (*options, "--debug"):
         assert option in result.out
     assert max(map(len, result.lines)) <= 80

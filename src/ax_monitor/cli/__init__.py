@@ -4,7 +4,7 @@
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
 | `status`, `logs`, `traces`, `workflows`, `metrics`, `costs`, `budgets` | one command each |
-| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo`, `completion` | the same |
+| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo`, `bench`, `completion` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, times, sizes, tables |
@@ -40,6 +40,7 @@ INTERRUPTED: Final = 130
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what to watch."),
+    "bench": ("bench", "Measure how fast everything is on this machine."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),
     "completion": ("completion", "Print what makes TAB complete commands and options in a shell."),

@@ -218,6 +218,33 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
         yield lambda completed: bar.update(task, completed=completed)
 
 
+@contextlib.contextmanager
+def step_bar(steps: int) -> Iterator[Callable[[str], None]]:
+    """A bar on stderr while the block runs, if that is a terminal; call it with what begins now.
+
+    It is painted only then: nothing runs beside what is measured.
+    """
+    console = _console(sys.stderr) if sys.stderr is not None and sys.stderr.isatty() else None
+    if console is None:
+        yield lambda what: None
+        return
+    from rich import progress  # noqa: PLC0415 (only a terminal needs it)
+
+    with progress.Progress(
+        progress.BarColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        console=console,
+        transient=True,
+        auto_refresh=False,
+    ) as bar:
+        task = bar.add_task("", total=steps, completed=-1)
+
+        def tell(what: str) -> None:
+            bar.update(task, description=visible(what), advance=1, refresh=True)
+
+        yield tell
+
+
 def note(text: str) -> None:
     """A remark on stderr, so that it never mixes with data."""
     if sys.stderr is not None:

@@ -93,6 +93,11 @@ _without_memory_statistics()
 _tell_forks_apart()
 
 
+def sqlite_versions() -> str:
+    """Which apsw and which SQLite are at work, in words."""
+    return f"apsw {apsw.apsw_version()} with SQLite {apsw.sqlite_lib_version()}"
+
+
 @contextlib.contextmanager
 def snapshot(connection: Connection) -> Iterator[None]:
     """Several queries that see the database as it is at one moment; one may be within another."""
