@@ -103,10 +103,12 @@ def test_z1_without_colours_there_is_no_control_sequence_at_all(hostile: str) ->
 
 
 def test_z1_nothing_stored_reaches_a_pipe_raw(hostile: str) -> None:
-    """A pipe may end in a terminal: the same escapes, and no colour even if one is asked for."""
-    result = run(*OPTIONS, hostile, FORCE_COLOR="1", TERM="xterm-256color")
+    """A pipe may end in a terminal: the same escapes."""
+    result = run(*OPTIONS, hostile, TERM="xterm-256color")
     assert result.code == 0
     assert dangerous(result.out.replace("\n", "")) == []
+    forced = run(*OPTIONS, hostile, FORCE_COLOR="1")
+    assert STYLE.sub("", forced.out) == result.out
 
 
 def test_z1_json_is_harmless_and_exact(hostile: str) -> None:
@@ -141,10 +143,15 @@ def test_z3_one_record_is_one_line(hostile: str) -> None:
     )
 
 
-def test_colours_only_on_a_terminal(hostile: str) -> None:
-    """A terminal gets styles, a pipe none."""
-    assert STYLE.search(run_on_terminal("logs", "--db", hostile)[1])
-    assert ESC not in run("logs", "--db", hostile).out
+def test_colours_on_a_terminal_or_where_they_are_forced(hostile: str) -> None:
+    """A terminal gets styles, a pipe none; FORCE_COLOR and NO_COLOR change that, empty ones not."""
+    logs = ("logs", "--db", hostile)
+    assert STYLE.search(run_on_terminal(*logs, NO_COLOR="")[1])
+    assert STYLE.search(run_on_terminal(*logs, FORCE_COLOR="1", TERM="dumb")[1])
+    assert ESC not in run(*logs, FORCE_COLOR="").out
+    assert STYLE.search(run(*logs, FORCE_COLOR="0").out)  # its value means nothing
+    assert ESC not in run(*logs, FORCE_COLOR="1", NO_COLOR="1").out
+    assert ESC not in run_on_terminal(*logs, FORCE_COLOR="1", NO_COLOR="1")[1]
 
 
 def test_long_texts_are_cut_on_a_terminal_only(db: str) -> None:

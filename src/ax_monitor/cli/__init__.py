@@ -7,7 +7,7 @@
 | `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
-| `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+| `_output` | everything that is printed: escaping, colours, widths, tables, times |
 | `status`, `_overview` | the command `status`: how it looks, and what it asks |
 | `_chart`, `_units` | charts out of characters; values with their units |
 
@@ -77,7 +77,8 @@ class _Commands(click.Group):
 def monitor(ctx: click.Context) -> None:
     """Logs, traces, metrics and alerts of an engine, in one database file.
 
-    Every command takes --db PATH; else AX_MONITOR_DB names the database, else it is .ax/monitor.db.
+    Every command takes --db PATH; else AX_MONITOR_DB names the database, or the file of options
+    that AX_MONITOR_CONFIG names; else it is .ax/monitor.db.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

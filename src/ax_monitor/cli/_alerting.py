@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ax_monitor.cli._options import existing_database, the_one
-from ax_monitor.config import database_path
+from ax_monitor.cli._options import database, existing_database, the_one
 from ax_monitor.model import AlertSeverity
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
@@ -24,7 +23,7 @@ SEVERITY_STYLES: Final = {
 @contextlib.contextmanager
 def open_for_changes(db: str | None, *, create: bool = False) -> Iterator[AlertingService]:
     """The database, to write to it; made if it is not there only if that makes sense."""
-    with Store(database_path(db) if create else existing_database(db)) as store:
+    with Store(database(db) if create else existing_database(db)) as store:
         yield AlertingService(store)
 
 

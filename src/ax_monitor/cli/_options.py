@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from ax_monitor.config import database_path
+from ax_monitor.config import configured_database_path
 from ax_monitor.errors import MonitorError
 from ax_monitor.model import LogLevel
 from ax_monitor.model.duration import parse_duration_ms
@@ -69,16 +69,34 @@ def common_options(function: F) -> F:
             "--db",
             type=click.Path(),
             metavar="PATH",
-            help="The database (default: AX_MONITOR_DB, else .ax/monitor.db).",
+            help="The database (default: AX_MONITOR_DB, else that of the file AX_MONITOR_CONFIG, "
+            "else .ax/monitor.db).",
         ),
     ):
         function = option(function)
     return function
 
 
+def utc_option(function: F) -> F:
+    """--utc, for commands that show times."""
+    return click.option("--utc", is_flag=True, help="Times in UTC, not local.")(function)
+
+
+def database(db: str | None) -> str:
+    """The path of the database, whether it is there or not: that of an engine started here."""
+    try:
+        return configured_database_path(db)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"AX_MONITOR_CONFIG names {error.filename}, which can't be read: {error.strerror}"
+        ) from error
+
+
 def existing_database(db: str | None) -> str:
     """The path of the database to read, which must be there."""
-    path = database_path(db)
+    path = database(db)
     if not os.path.lexists(path):
         raise click.ClickException(f"no database at {path}: pass --db or set AX_MONITOR_DB")
     return path

@@ -434,10 +434,14 @@ class Store:
         *,
         tenant_id: str | None = None,
         limit: int | None = None,
+        start_time: int | None = None,
+        end_time: int | None = None,
     ) -> tuple[list[WorkflowExecution], bool]:
         """The executions with one of these statuses (none: all), newest first; and as above."""
         return self._read_current(
-            lambda connection: workflows.find_executions(connection, statuses, tenant_id, limit)
+            lambda connection: workflows.find_executions(
+                connection, statuses, tenant_id, limit, start_time, end_time
+            )
         )
 
     def get_step_executions(
