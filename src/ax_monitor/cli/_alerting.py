@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ax_monitor.cli._options import database, existing_database, the_one
+from ax_monitor.cli._options import beginning, database, existing_database, the_one
 from ax_monitor.model import AlertSeverity
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
@@ -29,12 +29,14 @@ def open_for_changes(db: str | None, *, create: bool = False) -> Iterator[Alerti
 
 def found_alert(service: AlertingService, text: str) -> str:
     """The id of the alert whose id this is, or begins so."""
+    text = beginning(text)
     ids = service.store.read(lambda connection: alerts.alert_ids(connection, text, 2))
     return the_one(ids, "alert", text)
 
 
 def found_rule(service: AlertingService, text: str) -> str:
     """The id of the rule whose id this is, or begins so, or whose name it is."""
+    text = beginning(text)
     ids = service.store.read(lambda connection: alert_rules.rule_ids(connection, text, 2))
     return the_one(ids, "alert rule", text)
 

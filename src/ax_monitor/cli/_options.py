@@ -107,6 +107,11 @@ def open_for_reading(db: str | None) -> Store:
     return Store(existing_database(db), read_only=True)
 
 
+def beginning(text: str) -> str:
+    """What was meant by an id that may have been copied as a table shows it, with `…`."""
+    return text.removesuffix("…") if re.fullmatch("[0-9a-f-]+…", text) else text
+
+
 def the_one(ids: Sequence[str], what: str, text: str) -> str:
     """The only one of the ids that were found for a text."""
     if len(ids) > 1:

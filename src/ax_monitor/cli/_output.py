@@ -89,6 +89,7 @@ class Column(NamedTuple):
         heading: What stands above it.
         right: Flush right: numbers.
         keep: Never cut: times, states, numbers.
+        ids: Cut no further than to the beginnings that tell them apart: those find them again.
         optional: Left out before others get too narrow to be of use, the rightmost one first.
         fold: Long texts go on below: for the last column, where it is a sentence.
     """
@@ -96,6 +97,7 @@ class Column(NamedTuple):
     heading: str = ""
     right: bool = False
     keep: bool = False
+    ids: bool = False
     optional: bool = False
     fold: bool = False
 
@@ -349,8 +351,9 @@ def cut(line: Iterable[Part], width: int | None) -> list[Part]:
 # -- tables ---------------------------------------------------------------------------------------
 
 _GAP: Final = "  "
-_USABLE: Final = 14  # columns that a text needs at least; the beginning of an id is unique then
-_FOLDED_MIN: Final = 24
+_READABLE: Final = 18  # columns that a text needs to be of use
+_ID_MIN: Final = 14
+_FOLDED_MIN: Final = 12
 
 
 def table_lines(
@@ -374,34 +377,44 @@ def table_lines(
     ]
     shown = list(range(count))
     if width is not None:
-        shown = _shown(widths, columns, width)
-        widths = _narrowed(widths, columns, shown, width)
+        least = [
+            _least([row[i][0] for row in cells if i < len(row)], widths[i], columns[i])
+            for i in shown
+        ]
+        shown = _shown(least, columns, width)
+        widths = _narrowed(widths, least, columns, shown, width)
     for row in cells:
         for line in _row_lines([(row[i], widths[i], columns[i]) for i in shown if i < len(row)]):
             yield cut(line, width)
 
 
-def _shown(widths: list[int], columns: Sequence[Column], width: int) -> list[int]:
+def _least(texts: list[str], width: int, column: Column) -> int:
+    """The columns that these texts, which take `width`, need to be of use."""
+    if column.right or column.keep:
+        return width
+    if not column.ids:
+        return min(width, _READABLE)
+    ids = sorted({text for text in texts if text != column.heading})
+    shared = max(map(_shared, ids, ids[1:]), default=0)
+    return min(width, max(_ID_MIN, shared + 2))  # the character that differs, and "…"
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginnings."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+
+
+def _shown(least: list[int], columns: Sequence[Column], width: int) -> list[int]:
     """Which columns are shown: optional ones go until the others have room to be of use."""
-    shown = list(range(len(widths)))
+    shown = list(range(len(least)))
     optional = [index for index in shown if columns[index].optional]
-
-    def needed() -> int:
-        return len(_GAP) * (len(shown) - 1) + sum(
-            widths[i] if _is_kept(columns[i]) else min(widths[i], _USABLE) for i in shown
-        )
-
-    while optional and needed() > width:
+    while optional and sum(least[i] for i in shown) + len(_GAP) * (len(shown) - 1) > width:
         shown.remove(optional.pop())
     return shown
 
 
-def _is_kept(column: Column) -> bool:
-    return column.right or column.keep
-
-
 def _narrowed(
-    widths: list[int], columns: Sequence[Column], shown: list[int], width: int
+    widths: list[int], least: list[int], columns: Sequence[Column], shown: list[int], width: int
 ) -> list[int]:
     """The widths with which a line fits: the widest columns are cut, to one width."""
     result = list(widths)
@@ -410,8 +423,15 @@ def _narrowed(
         room -= sum(widths[index] for index in shown[:-1])
         result[shown[-1]] = max(_FOLDED_MIN, room)
         return result
-    room -= sum(widths[i] for i in shown if _is_kept(columns[i]))
-    flexible = sorted((widths[i], i) for i in shown if not _is_kept(columns[i]))
+    free = [i for i in shown if not (columns[i].right or columns[i].keep)]
+    room -= sum(widths[i] for i in shown if i not in free)
+    if sum(widths[i] for i in free) <= room:
+        return result
+    for i in [i for i in free if columns[i].ids]:
+        free.remove(i)
+        result[i] = least[i]
+        room -= result[i]
+    flexible = sorted((widths[i], i) for i in free)
     while flexible:
         share = max(1, room // len(flexible))
         widest, index = flexible.pop(0)  # the narrowest: if it fits, the others share the rest

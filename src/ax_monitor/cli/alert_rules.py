@@ -84,7 +84,7 @@ def rules(
 
 
 _COLUMNS: Final = (
-    Column("RULE"),
+    Column("RULE", ids=True),
     Column("STATE", keep=True),
     Column("SEVERITY", keep=True, optional=True),
     Column("NAME"),

@@ -19,6 +19,7 @@ from ax_monitor.cli._alerting import (
 )
 from ax_monitor.cli._options import (
     MonitorCommand,
+    beginning,
     common_options,
     duration_ms,
     label_value,
@@ -115,10 +116,10 @@ def list_(
 
 
 _COLUMNS: Final = (
-    Column("SINCE", keep=True),
+    Column("SINCE", keep=True, optional=True),
     Column("SEVERITY", keep=True),
     Column("STATUS", keep=True, optional=True),
-    Column("ALERT"),
+    Column("ALERT", ids=True),
     Column("WHAT"),
 )
 
@@ -214,8 +215,8 @@ def history(
 
 
 _STEP_COLUMNS: Final = (
-    Column("TIME", keep=True),
-    Column("ALERT"),
+    Column("TIME", keep=True, optional=True),
+    Column("ALERT", ids=True),
     Column("STATUS", keep=True),
     Column("WHY"),
 )
@@ -299,7 +300,7 @@ def silences(ended: bool, utc: bool, db: str | None, as_json: bool, debug: bool)
 
 
 _SILENCE_COLUMNS: Final = (
-    Column("SILENCE"),
+    Column("SILENCE", ids=True),
     Column("FROM", keep=True, optional=True),
     Column("TO", keep=True),
     Column("BY", optional=True),
@@ -325,6 +326,7 @@ def _silence_row(silence: Silence, *, utc: bool) -> list[Part]:
 @common_options
 def unsilence(silence_id: str, db: str | None, as_json: bool, debug: bool) -> None:
     """End a silence now. ID is the silence's, or its beginning."""
+    silence_id = beginning(silence_id)
     with open_for_changes(db) as service:
         ids = service.store.read(
             lambda connection: stored_alerts.silence_ids(connection, silence_id, 2)

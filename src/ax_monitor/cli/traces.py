@@ -8,6 +8,7 @@ import click
 
 from ax_monitor.cli._options import (
     MonitorCommand,
+    beginning,
     common_options,
     key_value,
     open_for_reading,
@@ -123,12 +124,12 @@ def list_(
 
 
 _COLUMNS: Final = (
-    Column("STARTED", keep=True),
+    Column("STARTED", keep=True, optional=True),
     Column("STATUS", keep=True),
     Column("DURATION", right=True),
     Column("SPANS", right=True, optional=True),
-    Column("TRACE"),
-    Column("EXECUTION", optional=True),
+    Column("TRACE", ids=True),
+    Column("EXECUTION", ids=True, optional=True),
     Column("NAME"),
 )
 
@@ -166,6 +167,7 @@ def show(
     those that determined how long the trace took, have a full bar (█); the others a light one (░).
     """
     printer = Printer()
+    trace_id = beginning(trace_id)
     with open_for_reading(db) as store:
         trace = store.get_trace(trace_id)
         if trace is None:

@@ -11,6 +11,7 @@ import click
 from ax_monitor.cli._options import (
     MonitorCommand,
     MonitorGroup,
+    beginning,
     common_options,
     one_of,
     open_for_reading,
@@ -113,11 +114,11 @@ def command(
 
 
 _COLUMNS: Final = (
-    Column("STARTED", keep=True),
+    Column("STARTED", keep=True, optional=True),
     Column("STATUS", keep=True),
     Column("DURATION", right=True),
     Column("STEPS", optional=True),
-    Column("EXECUTION"),
+    Column("EXECUTION", ids=True),
     Column("TENANT", optional=True),
     Column("WORKFLOW"),
     Column("WHERE", optional=True),
@@ -166,6 +167,7 @@ def show(
     """
     given = {} if ctx.parent is None else ctx.parent.params  # `workflows --db PATH show ID`
     printer = Printer()
+    execution_id = beginning(execution_id)
     with open_for_reading(db or given.get("db")) as store:
         execution, _ = store.get_execution(execution_id)
         if execution is None:
