@@ -21,13 +21,14 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import click
 
 from ax_monitor import __version__
-from ax_monitor.cli._output import visible_lines
+from ax_monitor.cli._output import visible, visible_lines
+from ax_monitor.errors import RulesFileError
 
 OK: Final = 0
 ERROR: Final = 1
@@ -122,7 +123,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _complain(error.format_message().rstrip(".") + where)
         return error.exit_code
     except click.ClickException as error:
-        _complain(error.format_message())
+        # Of a file of rules every mistake has its line.
+        show = visible_lines if isinstance(error.__cause__, RulesFileError) else visible
+        _complain(error.format_message(), show)
         return error.exit_code
     except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
         return OK
@@ -133,9 +136,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _let_go_of_stdout()
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, show: Callable[[str], str] = visible) -> None:
     with contextlib.suppress(OSError):
-        click.echo(f"Error: {visible_lines(text)}", err=True)
+        click.echo(f"Error: {show(text)}", err=True)
 
 
 def _let_go_of_stdout() -> None:

@@ -107,6 +107,15 @@ def open_for_reading(db: str | None) -> Store:
     return Store(existing_database(db), read_only=True)
 
 
+_LISTS: Final = {
+    "alert": "alerts list",
+    "alert rule": "alerts rules",
+    "execution": "workflows",
+    "silence": "alerts silences",
+    "trace": "traces list",
+}
+
+
 def beginning(text: str) -> str:
     """What was meant by an id that may have been copied as a table shows it, with `…`."""
     return text.removesuffix("…") if re.fullmatch("[0-9a-f-]+…", text) else text
@@ -115,9 +124,11 @@ def beginning(text: str) -> str:
 def the_one(ids: Sequence[str], what: str, text: str) -> str:
     """The only one of the ids that were found for a text."""
     if len(ids) > 1:
-        raise click.ClickException(f"more than one {what} begins with {text!r}")
+        raise click.ClickException(
+            f"more than one {what} begins with {text!r}: give more of its id"
+        )
     if not ids:
-        raise click.ClickException(f"no {what} {text!r}")
+        raise click.ClickException(f"no {what} {text!r}: `ax monitor {_LISTS[what]}` has all")
     return ids[0]
 
 

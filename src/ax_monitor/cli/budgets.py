@@ -98,9 +98,9 @@ def delete(name: str, db: str | None, as_json: bool, debug: bool) -> None:
     printer = Printer()
     with Store(existing_database(db)) as store:
         if not CostService(store).delete_budget(name):
-            raise click.ClickException(f"no budget {name!r}")
+            raise click.ClickException(f"no budget {name!r}: `ax monitor budgets list` has all")
     if as_json:
-        printer.json({"deleted": name})
+        printer.json({"budget": name, "deleted": True})
     else:
         printer.line("deleted ", (name, "bold"))
 
