@@ -13,36 +13,10 @@ from hypothesis import strategies as st
 
 import ax_monitor
 from ax_monitor.cli._output import json_line, visible, visible_lines
+from tests.cli.corpus import BIDI_AND_INVISIBLE, CORPUS, ESC, MARKUP, STYLE, dangerous
 from tests.cli.helpers import run, run_on_terminal
 
 pytestmark = pytest.mark.timeout(60)
-
-ESC = "\x1b"
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
-BIDI_AND_INVISIBLE = [
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2060, 0x2070)),
-    *"\u061c\u200b\u200e\u200f\u2028\u2029\ufeff\ufff9\U000e0001\U000e0041",
-]
-CORPUS = [
-    *map(chr, range(256)),
-    *BIDI_AND_INVISIBLE,
-    f"{ESC}[31mred{ESC}[0m",
-    f"{ESC}]0;title\x07",
-    f"{ESC}]8;;http://evil{ESC}\\link{ESC}]8;;{ESC}\\",
-    f"{ESC}[2J{ESC}[H",
-    f"{ESC}P+q544e{ESC}\\",
-    "\x9b31mC1\x9c",
-    "overwritten\rby this",
-    "two\r\nlines",
-    "vertical\x0bform\x0cfeed",
-    "separators\x1c\x1d\x1e\x85\u2028\u2029end",
-    "abc\u202ecba",
-    "\u2066isolate\u2069",
-    "back\b\b\b\bspace",
-    "emoji 👩\u200d💻 日本語 e\u0301",
-]
-MARKUP = "[red]red[/red] [/x] [bold [link=http://evil]link[/link] \\[x] :smile: {0} %s <b>"
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +39,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
             )
         assert store.flush()
     return db
-
-
-def dangerous(text: str) -> list[str]:
-    """The characters of a text that a terminal or a reader would act upon."""
-    return [
-        char
-        for char in text
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
-        or (unicodedata.category(char) == "Cf" and char not in "\u200c\u200d")
-    ]
 
 
 OPTIONS = ("logs", "--limit", "all", "--ids", "--stack", "--utc", "--db")
