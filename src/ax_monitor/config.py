@@ -80,6 +80,18 @@ def database_path(path: str | os.PathLike[str] | None = None) -> str:
     return os.environ.get("AX_MONITOR_DB") or DEFAULT_DATABASE
 
 
+def configured_database_path(path: str | os.PathLike[str] | None = None) -> str:
+    """The database that `open` would use: as `database_path`, or as the TOML file has it.
+
+    Raises:
+        ValueError, OSError: as `load`, of the file of `AX_MONITOR_CONFIG`.
+    """
+    if path is None and not os.environ.get("AX_MONITOR_DB") and os.environ.get("AX_MONITOR_CONFIG"):
+        found: str = load(None, None, {})["store"]["path"]
+        return found
+    return database_path(path)
+
+
 def failpoint_name() -> str | None:
     """The failpoint that is switched on (tests only)."""
     return os.environ.get("AX_MONITOR_FAILPOINT")

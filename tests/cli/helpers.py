@@ -11,8 +11,10 @@ import select
 import signal
 import subprocess
 import sys
+import termios
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +28,10 @@ TIMEOUT_S = 30
 COMMAND = (sys.executable, "-m", "ax_monitor")
 SRC = Path(ax_monitor.__file__).parent.parent
 # Whoever runs the tests may have set any of these.
-_NOT_INHERITED = ("AX_MONITOR_DB", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLUMNS", "TZ")
+_NOT_INHERITED = (
+    *("AX_MONITOR_DB", "AX_MONITOR_CONFIG"),
+    *("NO_COLOR", "FORCE_COLOR", "COLORTERM", "COLUMNS", "LINES", "TZ"),
+)
 
 ENGINE = """
 import sys, threading, time
@@ -156,6 +161,49 @@ def run_on_terminal(*arguments: object, **env: str) -> tuple[int, str]:
         process.wait()
         os.close(master)
     return code, shown.decode().replace("\r\n", "\n")
+
+
+def run_on_terminal_here(*arguments: object, columns: int = 80, **env: str) -> tuple[int, str]:
+    """As `run_here`, with a pseudo-terminal for stdout and stderr; every byte that it was sent."""
+    master, slave = pty.openpty()
+    modes = termios.tcgetattr(slave)
+    modes[1] &= ~termios.OPOST  # line ends as they were written
+    termios.tcsetattr(slave, termios.TCSANOW, modes)
+    shown = bytearray()
+
+    def collect() -> None:
+        with contextlib.suppress(OSError):  # Linux: the other side has been closed
+            while part := os.read(master, 65_536):
+                shown.extend(part)
+
+    reader = threading.Thread(target=collect)
+    reader.start()
+    changes = {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24", **env}
+    try:
+        with (
+            open(slave, "w", encoding="utf-8") as stream,
+            changed_environment(changes),
+            contextlib.redirect_stdout(stream),
+            contextlib.redirect_stderr(stream),
+        ):
+            code = monitor_main([*map(str, arguments)])
+    finally:
+        reader.join(TIMEOUT_S)
+        os.close(master)
+    return code, shown.decode()
+
+
+@contextlib.contextmanager
+def changed_environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """The environment of a command, for one that runs in this process."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment(**changes))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @dataclass

@@ -77,7 +77,7 @@ def test_real_files(db: str) -> None:
 def test_the_summary_in_words(db: str) -> None:
     """Without --json there is a line a file: lines, records, unrecognised, range of time, rate."""
     files = [LOGS / name for name in REAL_FILES]
-    result = run("import", "--db", db, *files)
+    result = run("import", "--utc", "--db", db, *files)
     assert (result.code, result.err) == (0, "")
     for line, (name, (first, last)) in zip(result.lines, REAL_FILES.items(), strict=True):
         assert line.startswith(str(LOGS / name))

@@ -136,7 +136,7 @@ def test_an_engine_that_runs(db: str) -> None:
     assert "1 running, 4 ended in the last hour, 75.0 % of them completed" in table.out
     assert "1 critical" in table.out
     assert "5 executions stored" in table.out
-    assert re.search(rf"^{recorder['ring_id'][:16]}  {pid} +live ", table.out, re.MULTILINE)
+    assert re.search(rf"^{recorder['ring_id'][:16]}  +{pid}  live ", table.out, re.MULTILINE)
     assert re.search(r"^providers +unknown ", table.out, re.MULTILINE)
     assert max(len(line.rstrip()) for line in run_here("status", "--db", db).lines) <= 110
 

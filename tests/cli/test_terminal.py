@@ -13,36 +13,10 @@ from hypothesis import strategies as st
 
 import ax_monitor
 from ax_monitor.cli._output import json_line, visible, visible_lines
+from tests.cli.corpus import BIDI_AND_INVISIBLE, CORPUS, ESC, MARKUP, STYLE, dangerous
 from tests.cli.helpers import run, run_on_terminal
 
 pytestmark = pytest.mark.timeout(60)
-
-ESC = "\x1b"
-STYLE = re.compile(r"\x1b\[[0-9;]*m")
-BIDI_AND_INVISIBLE = [
-    *map(chr, range(0x202A, 0x202F)),
-    *map(chr, range(0x2060, 0x2070)),
-    *"\u061c\u200b\u200e\u200f\u2028\u2029\ufeff\ufff9\U000e0001\U000e0041",
-]
-CORPUS = [
-    *map(chr, range(256)),
-    *BIDI_AND_INVISIBLE,
-    f"{ESC}[31mred{ESC}[0m",
-    f"{ESC}]0;title\x07",
-    f"{ESC}]8;;http://evil{ESC}\\link{ESC}]8;;{ESC}\\",
-    f"{ESC}[2J{ESC}[H",
-    f"{ESC}P+q544e{ESC}\\",
-    "\x9b31mC1\x9c",
-    "overwritten\rby this",
-    "two\r\nlines",
-    "vertical\x0bform\x0cfeed",
-    "separators\x1c\x1d\x1e\x85\u2028\u2029end",
-    "abc\u202ecba",
-    "\u2066isolate\u2069",
-    "back\b\b\b\bspace",
-    "emoji 👩\u200d💻 日本語 e\u0301",
-]
-MARKUP = "[red]red[/red] [/x] [bold [link=http://evil]link[/link] \\[x] :smile: {0} %s <b>"
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +39,6 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
             )
         assert store.flush()
     return db
-
-
-def dangerous(text: str) -> list[str]:
-    """The characters of a text that a terminal or a reader would act upon."""
-    return [
-        char
-        for char in text
-        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp")
-        or (unicodedata.category(char) == "Cf" and char not in "\u200c\u200d")
-    ]
 
 
 OPTIONS = ("logs", "--limit", "all", "--ids", "--stack", "--utc", "--db")
@@ -103,10 +67,12 @@ def test_z1_without_colours_there_is_no_control_sequence_at_all(hostile: str) ->
 
 
 def test_z1_nothing_stored_reaches_a_pipe_raw(hostile: str) -> None:
-    """A pipe may end in a terminal: the same escapes, and no colour even if one is asked for."""
-    result = run(*OPTIONS, hostile, FORCE_COLOR="1", TERM="xterm-256color")
+    """A pipe may end in a terminal: the same escapes."""
+    result = run(*OPTIONS, hostile, TERM="xterm-256color")
     assert result.code == 0
     assert dangerous(result.out.replace("\n", "")) == []
+    forced = run(*OPTIONS, hostile, FORCE_COLOR="1")
+    assert STYLE.sub("", forced.out) == result.out
 
 
 def test_z1_json_is_harmless_and_exact(hostile: str) -> None:
@@ -141,10 +107,15 @@ def test_z3_one_record_is_one_line(hostile: str) -> None:
     )
 
 
-def test_colours_only_on_a_terminal(hostile: str) -> None:
-    """A terminal gets styles, a pipe none."""
-    assert STYLE.search(run_on_terminal("logs", "--db", hostile)[1])
-    assert ESC not in run("logs", "--db", hostile).out
+def test_colours_on_a_terminal_or_where_they_are_forced(hostile: str) -> None:
+    """A terminal gets styles, a pipe none; FORCE_COLOR and NO_COLOR change that, empty ones not."""
+    logs = ("logs", "--db", hostile)
+    assert STYLE.search(run_on_terminal(*logs, NO_COLOR="")[1])
+    assert STYLE.search(run_on_terminal(*logs, FORCE_COLOR="1", TERM="dumb")[1])
+    assert ESC not in run(*logs, FORCE_COLOR="").out
+    assert STYLE.search(run(*logs, FORCE_COLOR="0").out)  # its value means nothing
+    assert ESC not in run(*logs, FORCE_COLOR="1", NO_COLOR="1").out
+    assert ESC not in run_on_terminal(*logs, FORCE_COLOR="1", NO_COLOR="1")[1]
 
 
 def test_long_texts_are_cut_on_a_terminal_only(db: str) -> None:

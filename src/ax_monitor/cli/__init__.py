@@ -7,7 +7,7 @@
 | `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo`, `bench`, `completion` | the same |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
-| `_output` | everything that is printed: escaping, colours, times, sizes, tables |
+| `_output` | everything that is printed: escaping, colours, widths, tables, times |
 | `status`, `_overview` | the command `status`: how it looks, and what it asks |
 | `_chart`, `_units` | charts out of characters; values with their units |
 
@@ -21,13 +21,14 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ax_monitor import __version__
-from ax_monitor.cli._output import visible_lines
+from ax_monitor.cli._output import visible, visible_lines
+from ax_monitor.errors import RulesFileError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -91,7 +92,8 @@ class _Commands(click.Group):
 def monitor(ctx: click.Context) -> None:
     """Logs, traces, metrics and alerts of an engine, in one database file.
 
-    Every command takes --db PATH; else AX_MONITOR_DB names the database, else it is .ax/monitor.db.
+    Every command takes --db PATH; else AX_MONITOR_DB names the database, or the file of options
+    that AX_MONITOR_CONFIG names; else it is .ax/monitor.db.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -135,7 +137,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _complain(error.format_message().rstrip(".") + where)
         return error.exit_code
     except click.ClickException as error:
-        _complain(error.format_message())
+        # Of a file of rules every mistake has its line.
+        show = visible_lines if isinstance(error.__cause__, RulesFileError) else visible
+        _complain(error.format_message(), show)
         return error.exit_code
     except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
         return OK
@@ -146,9 +150,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _let_go_of_stdout()
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, show: Callable[[str], str] = visible) -> None:
     with contextlib.suppress(OSError):
-        click.echo(f"Error: {visible_lines(text)}", err=True)
+        click.echo(f"Error: {show(text)}", err=True)
 
 
 def _let_go_of_stdout() -> None:

@@ -6,8 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from ax_monitor.cli._options import existing_database, the_one
-from ax_monitor.config import database_path
+from ax_monitor.cli._options import beginning, database, existing_database, the_one
 from ax_monitor.model.vocabulary import AlertSeverity
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.alerting import AlertingService
@@ -24,18 +23,20 @@ SEVERITY_STYLES: Final = {
 @contextlib.contextmanager
 def open_for_changes(db: str | None, *, create: bool = False) -> Iterator[AlertingService]:
     """The database, to write to it; made if it is not there only if that makes sense."""
-    with Store(database_path(db) if create else existing_database(db)) as store:
+    with Store(database(db) if create else existing_database(db)) as store:
         yield AlertingService(store)
 
 
 def found_alert(service: AlertingService, text: str) -> str:
     """The id of the alert whose id this is, or begins so."""
+    text = beginning(text)
     ids = service.store.read(lambda connection: alerts.alert_ids(connection, text, 2))
     return the_one(ids, "alert", text)
 
 
 def found_rule(service: AlertingService, text: str) -> str:
     """The id of the rule whose id this is, or begins so, or whose name it is."""
+    text = beginning(text)
     ids = service.store.read(lambda connection: alert_rules.rule_ids(connection, text, 2))
     return the_one(ids, "alert rule", text)
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from ax_monitor.cli._output import Part, visible
+from ax_monitor.cli._output import Part, shortened, visible, width_of
 from ax_monitor.cli._units import Scale, format_number, scale_of
 
 MARKS: Final = "●○▲△■□◆◇"
 STYLES: Final = ("cyan", "yellow", "magenta", "green", "blue", "red", "bright_cyan", "white")
 DOTS_ACROSS: Final = 2
 DOTS_DOWN: Final = 4
-NAME_CHARACTERS: Final = 32  # of a line, in the legend
+NAME_WIDTH: Final = 32  # columns of the name of a line, in the legend of a terminal
 _PLOT_MIN: Final = 8  # columns: where less is left, the labels of values go
 _ROWS_PER_TICK: Final = 3
 _DECIMALS_MAX: Final = 6
@@ -76,6 +76,7 @@ def draw(
     width: int,
     height: int,
     utc: bool,
+    cut_names: bool = True,
 ) -> list[list[Part]]:
     """A chart as lines of at most `width` columns, `height` of them for the plot itself.
 
@@ -87,11 +88,12 @@ def draw(
         width: In columns, at least 4.
         height: In lines, without the time axis and the legend.
         utc: Times in UTC, not local.
+        cut_names: Whether the legend too keeps to the width.
     """
     values = [value for line in lines for _, value in line.points]
     axis = ValueAxis.over(min(values, default=0.0), max(values, default=0.0), height, unit)
     labels = axis.labels(height)
-    gutter = max(map(len, labels.values()), default=0)
+    gutter = max(map(width_of, labels.values()), default=0)
     if width - gutter - 2 < _PLOT_MIN:
         labels, gutter = {}, -1
     columns = max(1, width - gutter - 2)
@@ -100,11 +102,12 @@ def draw(
     result: list[list[Part]] = []
     for index, row in enumerate(rows):
         edge = "┤" if index in labels else "│"
-        margin = f"{labels.get(index, ''):>{gutter}} " if gutter >= 0 else ""
+        label = labels.get(index, "")
+        margin = " " * (gutter - width_of(label)) + label + " " if gutter >= 0 else ""
         result.append([(margin, "dim"), (edge, "dim"), *row])
     result += _time_axis(start_ms, end_ms, columns, " " * (gutter + 1), utc=utc)
     if len(lines) > 1:
-        result += _legend(lines, width)
+        result += _legend(lines, width, cut_names=cut_names)
     return result
 
 
@@ -328,21 +331,20 @@ def _moment(timestamp_ms: int, *, utc: bool) -> datetime | None:
 # -- the legend -----------------------------------------------------------------------------------
 
 
-def _legend(lines: Sequence[Line], width: int) -> Iterator[list[Part]]:
+def _legend(lines: Sequence[Line], width: int, *, cut_names: bool) -> Iterator[list[Part]]:
     row: list[Part] = []
     used = 0
     for line, mark, style in zip(lines, MARKS, STYLES, strict=False):
         name = visible(line.name)
-        room = min(NAME_CHARACTERS, width - 2)
-        if len(name) > room:
-            name = name[: room - 1] + "…"
-        if row and used + 3 + 2 + len(name) > width:
+        if cut_names:
+            name = shortened(name, min(NAME_WIDTH, width - 2))
+        if row and used + 3 + 2 + width_of(name) > width:
             yield row
             row, used = [], 0
         if row:
             row.append("   ")
             used += 3
         row += [(mark, style), f" {name}"]
-        used += 2 + len(name)
+        used += 2 + width_of(name)
     if row:
         yield row

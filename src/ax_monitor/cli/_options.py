@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ax_monitor.config import database_path
+from ax_monitor.config import configured_database_path
 from ax_monitor.errors import MonitorError
 from ax_monitor.model.duration import parse_duration_ms
 from ax_monitor.model.vocabulary import Vocabulary
@@ -70,16 +70,34 @@ def common_options(function: F) -> F:
             "--db",
             type=click.Path(),
             metavar="PATH",
-            help="The database (default: AX_MONITOR_DB, else .ax/monitor.db).",
+            help="The database (default: AX_MONITOR_DB, else that of the file AX_MONITOR_CONFIG, "
+            "else .ax/monitor.db).",
         ),
     ):
         function = option(function)
     return function
 
 
+def utc_option(function: F) -> F:
+    """--utc, for commands that show times."""
+    return click.option("--utc", is_flag=True, help="Times in UTC, not local.")(function)
+
+
+def database(db: str | None) -> str:
+    """The path of the database, whether it is there or not: that of an engine started here."""
+    try:
+        return configured_database_path(db)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(
+            f"AX_MONITOR_CONFIG names {error.filename}, which can't be read: {error.strerror}"
+        ) from error
+
+
 def existing_database(db: str | None) -> str:
     """The path of the database to read, which must be there."""
-    path = database_path(db)
+    path = database(db)
     if not os.path.lexists(path):
         raise click.ClickException(f"no database at {path}: pass --db or set AX_MONITOR_DB")
     return path
@@ -90,12 +108,28 @@ def open_for_reading(db: str | None) -> Store:
     return Store(existing_database(db), read_only=True)
 
 
+_LISTS: Final = {
+    "alert": "alerts list",
+    "alert rule": "alerts rules",
+    "execution": "workflows",
+    "silence": "alerts silences",
+    "trace": "traces list",
+}
+
+
+def beginning(text: str) -> str:
+    """What was meant by an id that may have been copied as a table shows it, with `…`."""
+    return text.removesuffix("…") if re.fullmatch("[0-9a-f-]+…", text) else text
+
+
 def the_one(ids: Sequence[str], what: str, text: str) -> str:
     """The only one of the ids that were found for a text."""
     if len(ids) > 1:
-        raise click.ClickException(f"more than one {what} begins with {text!r}")
+        raise click.ClickException(
+            f"more than one {what} begins with {text!r}: give more of its id"
+        )
     if not ids:
-        raise click.ClickException(f"no {what} {text!r}")
+        raise click.ClickException(f"no {what} {text!r}: `ax monitor {_LISTS[what]}` has all")
     return ids[0]
 
 

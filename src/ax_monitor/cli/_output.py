@@ -1,24 +1,33 @@
-"""Everything that is printed: escaping, colours, times, sizes, tables, progress.
+"""Everything that is printed: escaping, colours, widths, tables, times, progress.
 
 Stored text comes from anywhere, so no character of it may act upon the terminal, forge a second
 record, or reverse the line: `Printer` replaces such characters by visible escapes, on a terminal
-and on a pipe alike. `rich` is imported for a terminal only, and never sees markup.
+and on a pipe alike. `rich` is imported for colours and wide characters only, and never sees markup.
+
+A terminal gets colours, and tables that are no wider than it is: what is too long is cut, with `…`
+at its end. A pipe gets neither: every record is one line and complete. FORCE_COLOR gives a pipe the
+colours, and nothing else; NO_COLOR takes them away everywhere, and wins.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
+import select
+import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.live import Live
 
 Part = str | tuple[str, str]
 """A piece of a line: a text, or a text and its style (rich's words: "bold red", "dim")."""
@@ -73,20 +82,47 @@ def _json_escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 
 
+class Column(NamedTuple):
+    """A column of a table, and what becomes of it on a terminal that is too narrow.
+
+    Args:
+        heading: What stands above it.
+        right: Flush right: numbers.
+        keep: Never cut: times, states, numbers.
+        ids: Cut no further than to the beginnings that tell them apart: those find them again.
+        optional: Left out before others get too narrow to be of use, the rightmost one first.
+        fold: Long texts go on below: for the last column, where it is a sentence.
+    """
+
+    heading: str = ""
+    right: bool = False
+    keep: bool = False
+    ids: bool = False
+    optional: bool = False
+    fold: bool = False
+
+
 class Printer:
-    """Lines on standard output, every part escaped: styled on a terminal, plain elsewhere."""
+    """Lines on standard output, every part escaped, with colours where they are wanted."""
 
     def __init__(self) -> None:
         self._stream: IO[str] = sys.stdout if sys.stdout is not None else open(os.devnull, "w")
         self.is_terminal = self._stream.isatty()
-        self._console = _console(self._stream) if self.is_terminal else None
+        self._console = _console(self._stream)
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal, now; None on a pipe, where nothing is ever cut."""
+        return shutil.get_terminal_size().columns if self.is_terminal else None
+
+    @property
+    def height(self) -> int | None:
+        """The lines of the terminal, now; None on a pipe."""
+        return shutil.get_terminal_size().lines if self.is_terminal else None
 
     def line(self, *parts: Part) -> None:
         """One line."""
-        texts = [
-            (visible(part), "") if isinstance(part, str) else (visible(part[0]), part[1])
-            for part in parts
-        ]
+        texts = _visible_parts(parts)
         if self._console is None:
             self._stream.write("".join(text for text, _ in texts) + "\n")
             return
@@ -98,100 +134,368 @@ class Printer:
         """One line of JSON."""
         self._stream.write(json_line(value) + "\n")
 
-    def table(self, rows: Iterable[Iterable[Part]]) -> None:
-        """Rows as columns of equal width; the last column may be of any length."""
-        for line in table_lines(rows):
-            self.line(*line)
-
-    def headed_table(
-        self, heading: list[str], rows: list[list[Part]], *, right: Iterable[int]
+    def table(
+        self,
+        rows: Iterable[Iterable[Part]],
+        columns: Sequence[Column] = (),
+        *,
+        heading: bool = False,
     ) -> None:
-        """A table under a heading, with these columns flush right."""
-        cells: list[list[tuple[str, str]]] = [[(text, "dim") for text in heading]]
-        cells += [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
-        for column in right:
-            width = max(len(row[column][0]) for row in cells)
-            for row in cells:
-                text, style = row[column]
-                row[column] = (text.rjust(width), style)
-        self.table(cells)
+        """Rows as columns of equal width, none of which a terminal has to wrap.
+
+        Args:
+            rows: What is shown.
+            columns: How; those that are not named are cut where they have to be.
+            heading: Whether a pipe gets a heading too. A list does without one there, so that every
+                line is a record.
+        """
+        shown = heading or self.is_terminal
+        for line in table_lines(rows, columns, width=self.width, heading=shown):
+            self.line(*line)
 
     def flush(self) -> None:
         """Out with it."""
         self._stream.flush()
 
     @contextlib.contextmanager
-    def repainting(self) -> Iterator[Callable[[Sequence[Sequence[Part]]], None]]:
-        """A function that shows lines in place of those that it showed before.
+    def repainting(self) -> Iterator[Screen]:
+        """A screen on which each report replaces the one before.
 
         A terminal is as it was when the block ends, however it ends. Where nothing can be painted
-        over, the lines stand below each other, with an empty one between.
+        over, the reports stand below each other, with an empty line between.
         """
-        if self._console is None:
-            yield self._append_block
+        if self._console is None or not self.is_terminal or _is_dumb():
+            yield _Roll(self)
             return
         from rich.live import Live  # noqa: PLC0415 (only a terminal needs it)
-        from rich.text import Text  # noqa: PLC0415 (the same)
 
-        def show(lines: Sequence[Sequence[Part]]) -> None:
-            text = Text("\n", no_wrap=True, overflow="crop").join(
-                Text.assemble(
-                    *(
-                        (visible(part), "")
-                        if isinstance(part, str)
-                        else (visible(part[0]), part[1])
-                        for part in line
-                    )
-                )
-                for line in lines
-            )
-            live.update(text, refresh=True)
+        with (
+            _wakeup() as fd,
+            _handling(signal.SIGTERM, _end),
+            _handling(signal.SIGWINCH, lambda *_: None),
+            Live(
+                console=self._console,
+                screen=True,
+                auto_refresh=False,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            ) as live,
+        ):
+            try:
+                yield _Painting(self, live, fd)
+            except KeyboardInterrupt:
+                # Ending already: a second Ctrl-C would leave the screen as it is.
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                raise
 
-        previous = signal.signal(signal.SIGTERM, _end)
-        try:
-            with Live(console=self._console, screen=True, auto_refresh=False) as live:
-                try:
-                    yield show
-                except KeyboardInterrupt:
-                    # Ending already: a second Ctrl-C would leave the screen as it is.
-                    signal.signal(signal.SIGINT, signal.SIG_IGN)
-                    raise
-        finally:
-            signal.signal(signal.SIGTERM, previous)
 
-    def _append_block(self, lines: Sequence[Sequence[Part]]) -> None:
-        for line in lines:
-            self.line(*line)
-        self.line()
-        self.flush()
+Report = Callable[[int | None], Iterable[Sequence[Part]]]
+"""What gives the lines of a report for so many columns (None: any number)."""
+
+
+class Screen(Protocol):
+    """Where reports are shown, one after the other."""
+
+    def show(self, report: Report) -> None:
+        """Show this one."""
+
+    def wait(self, seconds: float) -> None:
+        """Leave it there so long."""
+
+
+class _Roll:
+    """Reports below each other."""
+
+    def __init__(self, printer: Printer) -> None:
+        self._printer = printer
+
+    def show(self, report: Report) -> None:
+        for line in report(self._printer.width):
+            self._printer.line(*line)
+        self._printer.line()
+        self._printer.flush()
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+
+class _Painting:
+    """Reports in place of each other, each painted with one write, and again at every new size."""
+
+    def __init__(self, printer: Printer, live: Live, wakeup_fd: int) -> None:
+        self._printer = printer
+        self._live = live
+        self._wakeup_fd = wakeup_fd
+        self._report: Report = lambda width: ()
+
+    def show(self, report: Report) -> None:
+        self._report = report
+        self._paint()
+
+    def _paint(self) -> None:
+        from rich.text import Text  # noqa: PLC0415 (imported already, with the console)
+
+        width, height = self._printer.width or 1, self._printer.height or 1
+        lines = [cut(line, width) for line in itertools.islice(self._report(width), height)]
+        text = Text("\n", no_wrap=True, overflow="crop").join(
+            Text.assemble(*_visible_parts(line)) for line in lines
+        )
+        self._live.update(text, refresh=True)
+
+    def wait(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([self._wakeup_fd], [], [], left)[0]:
+                os.read(self._wakeup_fd, 4096)
+                self._paint()  # whatever the signal was: the size may be another one now
+
+
+@contextlib.contextmanager
+def _wakeup() -> Iterator[int]:
+    """A descriptor that can be read when a signal has come, so that waiting for it ends."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    try:
+        yield reader
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(reader)
+        os.close(writer)
+
+
+@contextlib.contextmanager
+def _handling(number: signal.Signals, handler: Callable[..., None]) -> Iterator[None]:
+    previous = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, previous)
 
 
 def _end(number: int, frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def table_lines(rows: Iterable[Iterable[Part]]) -> Iterator[list[Part]]:
-    """Rows as lines of columns of equal width; the last column may be of any length."""
-    cells = [[part if isinstance(part, tuple) else (part, "") for part in row] for row in rows]
-    widths = [max(map(len, column)) for column in _columns(cells)]
-    for row in cells:
-        yield [
-            (visible(text) if index == len(row) - 1 else visible(text).ljust(width) + "  ", style)
-            for index, ((text, style), width) in enumerate(zip(row, widths, strict=False))
+def _visible_parts(parts: Iterable[Part]) -> list[tuple[str, str]]:
+    return [
+        (visible(part), "") if isinstance(part, str) else (visible(part[0]), part[1])
+        for part in parts
+    ]
+
+
+# -- widths ---------------------------------------------------------------------------------------
+
+# One column each for certain: Latin, the lines, bars and marks of charts, and our own signs.
+_NARROW: Final = re.compile(
+    "[\x20-\x7e\xa0-\xac\xae-\u02ff\u2026\u2248\u2500-\u25ff\u2800-\u28ff]*"
+)
+
+
+def width_of(text: str) -> int:
+    """How many columns of a terminal a visible text takes: two for each wide character.
+
+    >>> width_of("plain"), width_of("日本"), width_of("e\u0301")
+    (5, 4, 1)
+    """
+    if text.isascii() or _NARROW.fullmatch(text):
+        return len(text)
+    from rich.cells import cell_len  # noqa: PLC0415 (few texts need it)
+
+    return cell_len(text)
+
+
+def _beginning(text: str, width: int) -> str:
+    """As much of a visible text as exactly so many columns have room for."""
+    if text.isascii() or _NARROW.fullmatch(text):
+        return text[:width]
+    from rich.cells import set_cell_size  # noqa: PLC0415 (the same)
+
+    return set_cell_size(text, width)
+
+
+def shortened(text: str, width: int) -> str:
+    """A visible text in at most so many columns; `…` says that it was longer.
+
+    >>> shortened("a long text", 7), shortened("short", 7)
+    ('a long…', 'short')
+    """
+    if width_of(text) <= width:
+        return text
+    return _beginning(text, width - 1) + "…" if width > 0 else ""
+
+
+def fit(text: str, width: int) -> str:
+    """A visible text in exactly so many columns."""
+    text = shortened(text, width)
+    return text + " " * (width - width_of(text))
+
+
+def cut(line: Iterable[Part], width: int | None) -> list[Part]:
+    """The line, made visible, in at most so many columns (None: any number)."""
+    parts = _visible_parts(line)
+    if width is None or sum(width_of(text) for text, _ in parts) <= width:
+        return [*parts]
+    result: list[Part] = []
+    left = width
+    for text, style in parts:
+        if width_of(text) >= left:  # nothing fits behind it, and something is left out
+            rest = _beginning(text, left - 1) + "…" if left > 0 else ""
+            result.append((rest, style))
+            break
+        result.append((text, style))
+        left -= width_of(text)
+    return result
+
+
+# -- tables ---------------------------------------------------------------------------------------
+
+_GAP: Final = "  "
+_READABLE: Final = 18  # columns that a text needs to be of use
+_ID_MIN: Final = 14
+_FOLDED_MIN: Final = 12
+
+
+def table_lines(
+    rows: Iterable[Iterable[Part]],
+    columns: Sequence[Column] = (),
+    *,
+    width: int | None = None,
+    heading: bool = False,
+) -> Iterator[list[Part]]:
+    """Rows as lines of at most `width` columns (None: any number).
+
+    They have a heading if one is wanted. Rows may end early.
+    """
+    cells = [_visible_parts(row) for row in rows]
+    if heading and any(column.heading for column in columns):
+        cells.insert(0, [(column.heading, "dim") for column in columns])
+    count = max(map(len, cells), default=0)
+    columns = [*columns, *[Column()] * (count - len(columns))][:count]
+    widths = [
+        max(width_of(row[index][0]) for row in cells if index < len(row)) for index in range(count)
+    ]
+    shown = list(range(count))
+    if width is not None:
+        least = [
+            _least([row[i][0] for row in cells if i < len(row)], widths[i], columns[i])
+            for i in shown
         ]
+        shown = _shown(least, columns, width)
+        widths = _narrowed(widths, least, columns, shown, width)
+    for row in cells:
+        for line in _row_lines([(row[i], widths[i], columns[i]) for i in shown if i < len(row)]):
+            yield cut(line, width)
 
 
-def _columns(cells: list[list[tuple[str, str]]]) -> Iterator[list[str]]:
-    for index in range(max(map(len, cells), default=0)):
-        yield [visible(row[index][0]) for row in cells if index < len(row)]
+def _least(texts: list[str], width: int, column: Column) -> int:
+    """The columns that these texts, which take `width`, need to be of use."""
+    if column.right or column.keep:
+        return width
+    if not column.ids:
+        return min(width, _READABLE)
+    ids = sorted({text for text in texts if text != column.heading})
+    shared = max(map(_shared, ids, ids[1:]), default=0)
+    return min(width, max(_ID_MIN, shared + 2))  # the character that differs, and "…"
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two texts have in common at their beginnings."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
+
+
+def _shown(least: list[int], columns: Sequence[Column], width: int) -> list[int]:
+    """Which columns are shown: optional ones go until the others have room to be of use."""
+    shown = list(range(len(least)))
+    optional = [index for index in shown if columns[index].optional]
+    while optional and sum(least[i] for i in shown) + len(_GAP) * (len(shown) - 1) > width:
+        shown.remove(optional.pop())
+    return shown
+
+
+def _narrowed(
+    widths: list[int], least: list[int], columns: Sequence[Column], shown: list[int], width: int
+) -> list[int]:
+    """The widths with which a line fits: the widest columns are cut, to one width."""
+    result = list(widths)
+    room = width - len(_GAP) * (len(shown) - 1)
+    if shown and columns[shown[-1]].fold:
+        room -= sum(widths[index] for index in shown[:-1])
+        result[shown[-1]] = max(_FOLDED_MIN, room)
+        return result
+    free = [i for i in shown if not (columns[i].right or columns[i].keep)]
+    room -= sum(widths[i] for i in shown if i not in free)
+    if sum(widths[i] for i in free) <= room:
+        return result
+    for i in [i for i in free if columns[i].ids]:
+        free.remove(i)
+        result[i] = least[i]
+        room -= result[i]
+    flexible = sorted((widths[i], i) for i in free)
+    while flexible:
+        share = max(1, room // len(flexible))
+        widest, index = flexible.pop(0)  # the narrowest: if it fits, the others share the rest
+        result[index] = min(widest, share)
+        room -= result[index]
+    return result
+
+
+def _row_lines(row: list[tuple[tuple[str, str], int, Column]]) -> Iterator[list[Part]]:
+    while row and not row[-1][0][0]:
+        row.pop()
+    line: list[Part] = []
+    for number, ((text, style), width, column) in enumerate(row, 1):
+        if number == len(row) and column.fold and width_of(text) > width:
+            yield from _folded(line, text, style, width)
+            return
+        cell = shortened(text, width)
+        padding = " " * (width - width_of(cell))
+        cell = padding + cell if column.right else cell + padding
+        line.append((cell + _GAP, style) if number < len(row) else (cell.rstrip(), style))
+    yield line
+
+
+def _folded(line: list[Part], text: str, style: str, width: int) -> Iterator[list[Part]]:
+    """The line with a text of several lines at its end, the others below the first one."""
+    import textwrap  # noqa: PLC0415 (only a narrow terminal needs it)
+
+    margin = sum(width_of(part[0]) for part in line)
+    # Wide characters take two columns; the library counts them as one.
+    room = width if width_of(text) == len(text) else max(1, width // 2)
+    for piece in textwrap.wrap(text, room, break_on_hyphens=False):
+        yield [*line, (piece, style)]
+        line = [" " * margin]
+
+
+# -- colours and progress -------------------------------------------------------------------------
+
+
+def _is_dumb() -> bool:
+    return os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+
+
+def _has_colours(stream: IO[str]) -> bool:
+    """As no-color.org and force-color.org say; else a terminal has colours unless it is dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and not _is_dumb())
 
 
 def _console(stream: IO[str]) -> Console | None:
-    """A rich console for a terminal that shows colours; None if it shall not (NO_COLOR, dumb)."""
+    """What writes styles; None where there are none."""
+    if not _has_colours(stream):
+        return None
     from rich.console import Console  # noqa: PLC0415 (costs 30 ms; a pipe does without)
 
-    console = Console(file=stream, highlight=False, markup=False, emoji=False)
-    return None if console.no_color or console.is_dumb_terminal else console
+    return Console(
+        file=stream,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        no_color=False,
+        force_terminal=True,
+        color_system="standard",  # all of our styles; the others look the same
+    )
 
 
 @contextlib.contextmanager
@@ -202,7 +506,7 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
         return
     from rich import progress  # noqa: PLC0415 (only a terminal needs it)
 
-    console = _console(sys.stderr)
+    console = None if _is_dumb() else _console(sys.stderr)
     if console is None:
         yield lambda completed: None
         return
@@ -251,50 +555,24 @@ def note(text: str) -> None:
         print(visible_lines(text), file=sys.stderr, flush=True)
 
 
-def cut(line: list[Part], width: int) -> list[Part]:
-    """The line's first `width` columns; texts are made visible first, which may widen them."""
-    result: list[Part] = []
-    for part in line:
-        text, style = part if isinstance(part, tuple) else (part, "")
-        text = visible(text)
-        result.append((text[:width], style))
-        width -= len(text)
-        if width <= 0:
-            break
-    return result
-
-
 # -- values -------------------------------------------------------------------------------------
 
 
-def format_time(timestamp_ms: int, *, utc: bool) -> str:
+def format_time(timestamp_ms: int, *, utc: bool, to_ms: bool = True) -> str:
     """A time to the millisecond, local, or UTC with a Z; `@<ms>` beyond what a calendar has.
 
     >>> format_time(1_700_000_000_123, utc=True)
     '2023-11-14 22:13:20.123Z'
+    >>> format_time(1_700_000_000_123, utc=True, to_ms=False)
+    '2023-11-14 22:13:20Z'
     """
     seconds, ms = divmod(timestamp_ms, 1000)
     try:
         moment = datetime.fromtimestamp(seconds, UTC if utc else None)
     except (ValueError, OverflowError, OSError):
         return f"@{timestamp_ms}"
-    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')}.{ms:03}{'Z' * utc}"
-
-
-def format_bytes(size: int) -> str:
-    """A size in the unit that suits it.
-
-    >>> format_bytes(512), format_bytes(12_345_678)
-    ('512 B', '12.3 MB')
-    """
-    if size < 1000:
-        return f"{size} B"
-    number = float(size)
-    for unit in ("kB", "MB", "GB"):
-        number /= 1000
-        if number < 999.95:
-            return f"{number:.1f} {unit}"
-    return f"{number / 1000:.1f} TB"
+    fraction = f".{ms:03}" if to_ms else ""
+    return f"{moment.replace(tzinfo=None).isoformat(' ', 'seconds')}{fraction}{'Z' * utc}"
 
 
 def counted(count: int, thing: str, things: str | None = None) -> str:

@@ -87,6 +87,34 @@ def format_number(number: float) -> str:
     return f"{number:.2f}" if abs(number) >= 1 else f"{number:.3g}"
 
 
+def format_duration(duration_ms: float | None) -> str:
+    """A duration in the unit that suits it; "-" if there is none yet.
+
+    >>> format_duration(0.0123), format_duration(1234.5), format_duration(75_000)
+    ('12.3 µs', '1.2 s', '75.0 s')
+    """
+    if duration_ms is None:
+        return "-"
+    size, suffix = scale_of(duration_ms, "ms")
+    return f"{duration_ms / size:,.1f}{suffix}"
+
+
+def format_bytes(size: int) -> str:
+    """A size in the unit that suits it.
+
+    >>> format_bytes(512), format_bytes(12_345_678)
+    ('512 B', '12.3 MB')
+    """
+    if size < 1000:
+        return f"{size} B"
+    number = float(size)
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
+
+
 def format_usd(amount: float) -> str:
     """An amount of US dollars: to the cent, small ones to three digits.
 

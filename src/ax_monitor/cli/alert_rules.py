@@ -25,8 +25,9 @@ from ax_monitor.cli._options import (
     label_value,
     open_for_reading,
     parse_moment,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, counted, format_time, note
+from ax_monitor.cli._output import Column, Part, Printer, counted, format_time, note
 from ax_monitor.cli.metrics import ERROR_RATE, ERROR_RATE_OF, SHORT_NAMES
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.errors import AlertRuleError
@@ -78,9 +79,18 @@ def rules(
         for each in broken:
             printer.json(asdict(each))
     elif found or broken:
-        printer.table([*map(_row, found), *map(_broken_row, broken)])
+        printer.table([*map(_row, found), *map(_broken_row, broken)], _COLUMNS)
     elif printer.is_terminal:
         note("no rules")
+
+
+_COLUMNS: Final = (
+    Column("RULE", ids=True),
+    Column("STATE", keep=True),
+    Column("SEVERITY", keep=True, optional=True),
+    Column("NAME"),
+    Column("WHAT"),
+)
 
 
 def _row(rule: AlertRule) -> list[Part]:
@@ -302,7 +312,7 @@ def _outcomes(loaded: RulesLoaded) -> list[tuple[str, tuple[str, ...], str]]:
     type=click.Path(exists=True, dir_okay=False),
     help="The rule of this name in a file of rules, before it is loaded.",
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def test(
     rule: str,
@@ -331,7 +341,9 @@ def test(
         return
     printer.line(_summary(result))
     if result.firings:
-        printer.table(_firing_row(firing, end, utc=utc) for firing in result.firings)
+        printer.table(
+            (_firing_row(firing, end, utc=utc) for firing in result.firings), _FIRING_COLUMNS
+        )
 
 
 def _rule_of_file(file: str, name: str) -> AlertRule:
@@ -350,11 +362,20 @@ def _summary(result: Backtest) -> str:
     )
 
 
+_FIRING_COLUMNS: Final = (
+    Column("FIRED", keep=True),
+    Column("LASTED", keep=True),
+    Column("VALUE", keep=True),
+    Column("TRIGGERS", keep=True, optional=True),
+    Column("LABELS"),
+)
+
+
 def _firing_row(firing: Firing, end: int, *, utc: bool) -> list[Part]:
     lasted = format_duration_ms((firing.cleared_at or end) - firing.triggered_at)
     value = "no data" if firing.value is None else f"{firing.value:g}"
     return [
-        (format_time(firing.triggered_at, utc=utc), "dim"),
+        (format_time(firing.triggered_at, utc=utc, to_ms=False), "dim"),
         (f"for {lasted}" if firing.cleared_at else f"for {lasted}, still", "bold red"),
         f"at {value}",
         counted(firing.occurrences, "trigger"),

@@ -20,14 +20,16 @@ from ax_monitor.cli._alerting import (
 from ax_monitor.cli._options import (
     MonitorCommand,
     OneOf,
+    beginning,
     common_options,
     duration_ms,
     label_value,
     open_for_reading,
     row_limit,
     the_one,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, format_time, note
+from ax_monitor.cli._output import Column, Part, Printer, format_time, note
 from ax_monitor.model.alerts import Alert, AlertTransition, Silence
 from ax_monitor.model.duration import format_duration_ms
 from ax_monitor.model.vocabulary import AlertSeverity, AlertStatus
@@ -82,7 +84,7 @@ def _user_option(function: Callable[..., Any]) -> Callable[..., Any]:
     show_default=True,
     help='The newest N alerts, or "all".',
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def list_(
     resolved: bool,
@@ -109,15 +111,24 @@ def list_(
         for alert in alerts:
             printer.json(alert.to_dict())
     elif alerts:
-        printer.table(_row(alert, utc=utc) for alert in alerts)
+        printer.table((_row(alert, utc=utc) for alert in alerts), _COLUMNS)
     elif printer.is_terminal:
         note(f"no {'resolved' if resolved else 'open'} alerts")
+
+
+_COLUMNS: Final = (
+    Column("SINCE", keep=True, optional=True),
+    Column("SEVERITY", keep=True),
+    Column("STATUS", keep=True, optional=True),
+    Column("ALERT", ids=True),
+    Column("WHAT"),
+)
 
 
 def _row(alert: Alert, *, utc: bool) -> list[Part]:
     times = f" ×{alert.occurrences}" if alert.occurrences > 1 else ""
     return [
-        (format_time(alert.timestamp, utc=utc), "dim"),
+        (format_time(alert.timestamp, utc=utc, to_ms=False), "dim"),
         (alert.severity.value, SEVERITY_STYLES[alert.severity]),
         (alert.status.value, _STATUS_STYLES[alert.status]),
         (alert.id, "blue"),
@@ -175,7 +186,7 @@ def _is_already(service: AlertingService, alert_id: str) -> str:
 @click.option(
     "--limit", type=row_limit, metavar="N", default="50", show_default=True, help="The newest N."
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def history(
     alert_id: str | None,
@@ -201,7 +212,15 @@ def history(
         for step in steps:
             printer.json(step.to_dict())
     elif steps:
-        printer.table(_step_row(step, utc=utc) for step in steps)
+        printer.table((_step_row(step, utc=utc) for step in steps), _STEP_COLUMNS)
+
+
+_STEP_COLUMNS: Final = (
+    Column("TIME", keep=True, optional=True),
+    Column("ALERT", ids=True),
+    Column("STATUS", keep=True),
+    Column("WHY"),
+)
 
 
 def _step_row(step: AlertTransition, *, utc: bool) -> list[Part]:
@@ -210,7 +229,7 @@ def _step_row(step: AlertTransition, *, utc: bool) -> list[Part]:
         (format_time(step.timestamp, utc=utc), "dim"),
         (step.alert_id, "blue"),
         (step.to_status.value, _STATUS_STYLES[step.to_status]),
-        f"{'by ' + step.actor if step.actor else ''}{value}",
+        f"{'by ' + step.actor if step.actor else ''}{value}".strip(),
     ]
 
 
@@ -265,7 +284,7 @@ def silence(
 
 @command.command("silences", cls=MonitorCommand)
 @click.option("--ended", is_flag=True, help="Those that have ended too.")
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def silences(ended: bool, utc: bool, db: str | None, as_json: bool, debug: bool) -> None:
     """List silences, by their end."""
@@ -276,9 +295,18 @@ def silences(ended: bool, utc: bool, db: str | None, as_json: bool, debug: bool)
         for each in found:
             printer.json(each.to_dict())
     elif found:
-        printer.table(_silence_row(each, utc=utc) for each in found)
+        printer.table((_silence_row(each, utc=utc) for each in found), _SILENCE_COLUMNS)
     elif printer.is_terminal:
         note("no silences")
+
+
+_SILENCE_COLUMNS: Final = (
+    Column("SILENCE", ids=True),
+    Column("FROM", keep=True, optional=True),
+    Column("TO", keep=True),
+    Column("BY", optional=True),
+    Column("WHAT"),
+)
 
 
 def _silence_row(silence: Silence, *, utc: bool) -> list[Part]:
@@ -287,7 +315,8 @@ def _silence_row(silence: Silence, *, utc: bool) -> list[Part]:
     what = f"{' and '.join(only)}{labels_text(silence.labels)}".strip() or "everything"
     return [
         (silence.id, "blue"),
-        f"{format_time(silence.starts_at, utc=utc)} to {format_time(silence.ends_at, utc=utc)}",
+        format_time(silence.starts_at, utc=utc, to_ms=False),
+        format_time(silence.ends_at, utc=utc, to_ms=False),
         silence.created_by or "",
         f"{what}: {silence.comment}" if silence.comment else what,
     ]
@@ -298,6 +327,7 @@ def _silence_row(silence: Silence, *, utc: bool) -> list[Part]:
 @common_options
 def unsilence(silence_id: str, db: str | None, as_json: bool, debug: bool) -> None:
     """End a silence now. ID is the silence's, or its beginning."""
+    silence_id = beginning(silence_id)
     with open_for_changes(db) as service:
         ids = service.store.read(
             lambda connection: stored_alerts.silence_ids(connection, silence_id, 2)

@@ -14,12 +14,19 @@ from ax_monitor.bench.harness import file_system, machine, scratch_folder, timer
 from ax_monitor.bench.operations import NORMAL, QUICK, measure
 from ax_monitor.bench.table import OPERATIONS, VERDICT, Row
 from ax_monitor.cli._options import MonitorCommand
-from ax_monitor.cli._output import Part, Printer, step_bar
+from ax_monitor.cli._output import Column, Part, Printer, step_bar
 from ax_monitor.cli._units import scale_of
 
 RECORDS: Final = 100_000
 UNKNOWN: Final = "–"
-_HEADING: Final = ["operation", "document", "goal", "p50", "p99", "p99.9", "met"]
+_PERCENTILES: Final = ("p50", "p99", "p99.9")
+_COLUMNS: Final = (
+    Column("OPERATION", keep=True),
+    Column("DOCUMENT", optional=True),
+    Column("GOAL", optional=True),
+    *(Column(name.upper(), right=True) for name in _PERCENTILES),
+    Column("MET", keep=True),
+)
 _MET: Final[dict[bool | None, Part]] = {
     True: ("yes", "green"),
     False: ("no", "bold red"),
@@ -79,7 +86,7 @@ def _show(printer: Printer, rows: Sequence[Row], where: dict[str, Any]) -> None:
     for text in where["machine"]:
         printer.line(text)
     printer.line()
-    printer.headed_table(_HEADING, [_cells(row) for row in rows], right=(3, 4, 5))
+    printer.table([_cells(row) for row in rows], _COLUMNS, heading=True)
     printer.line()
     printer.line((f"{VERDICT}.", "dim"))
     timer = f"The timer itself takes {where['timer_ns']} ns of each figure."
@@ -89,7 +96,7 @@ def _show(printer: Printer, rows: Sequence[Row], where: dict[str, Any]) -> None:
 def _cells(row: Row) -> list[Part]:
     operation = row.operation
     if row.size is None:
-        found = [_three_digits(row.percentiles[name], "ns") for name in _HEADING[3:6]]
+        found = [_three_digits(row.percentiles[name], "ns") for name in _PERCENTILES]
     else:
         found = [_three_digits(row.size, "bytes"), "", ""]
     return [

@@ -10,18 +10,27 @@ import click
 from ax_monitor.cli._options import (
     MonitorCommand,
     common_options,
+    database,
     existing_database,
     open_for_reading,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, format_time, note
+from ax_monitor.cli._output import Column, Part, Printer, format_time, note
 from ax_monitor.cli._units import format_usd
-from ax_monitor.config import database_path
 from ax_monitor.model.costs import PERIODS, Budget, BudgetStatus
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.costs import CostService
 
 STATUS_STYLES: Final = {"ok": "green", "warning": "yellow", "exceeded": "bold red"}
-_HEADING: Final = ("STATUS", "BUDGET", "AMOUNT", "SPENT", "SHARE", "EXPECTED", "PERIOD")
+_COLUMNS: Final = (
+    Column("STATUS", keep=True),
+    Column("BUDGET"),
+    Column("AMOUNT", right=True),
+    Column("SPENT", right=True),
+    Column("SHARE", right=True),
+    Column("EXPECTED", optional=True),
+    Column("PERIOD", optional=True),
+)
 _SCOPE: Final = ("provider", "model", "workflow", "tenant_id")
 
 
@@ -50,7 +59,7 @@ def set_(
 ) -> None:
     """Set a budget of AMOUNT US dollars, or change the one of this NAME."""
     printer = Printer()
-    with Store(database_path(db)) as store:
+    with Store(database(db)) as store:
         service = CostService(store)
         try:
             budget_id = service.set_budget(name, amount, **options)
@@ -65,7 +74,7 @@ def set_(
 
 @command.command("list", cls=MonitorCommand)
 @click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def list_(tenant_id: str | None, utc: bool, db: str | None, as_json: bool, debug: bool) -> None:
     """List the budgets, and how they stand."""
@@ -89,9 +98,9 @@ def delete(name: str, db: str | None, as_json: bool, debug: bool) -> None:
     printer = Printer()
     with Store(existing_database(db)) as store:
         if not CostService(store).delete_budget(name):
-            raise click.ClickException(f"no budget {name!r}")
+            raise click.ClickException(f"no budget {name!r}: `ax monitor budgets list` has all")
     if as_json:
-        printer.json({"deleted": name})
+        printer.json({"budget": name, "deleted": True})
     else:
         printer.line("deleted ", (name, "bold"))
 
@@ -99,7 +108,7 @@ def delete(name: str, db: str | None, as_json: bool, debug: bool) -> None:
 def show_budgets(printer: Printer, found: Iterable[BudgetStatus], *, utc: bool) -> None:
     """How budgets stand, as a table."""
     rows = [_row(status, utc=utc) for status in found]
-    printer.headed_table(list(_HEADING), rows, right=(2, 3, 4))
+    printer.table(rows, _COLUMNS, heading=True)
 
 
 def _row(status: BudgetStatus, *, utc: bool) -> list[Part]:
@@ -125,7 +134,7 @@ def _crossing(status: BudgetStatus, *, utc: bool) -> str:
     if status.crossing_date is None:
         return ""
     if status.status == "exceeded":
-        return f"; exceeded at {format_time(status.crossing_date, utc=utc).partition('.')[0]}"
+        return f"; exceeded at {format_time(status.crossing_date, utc=utc, to_ms=False)}"
     return f"; will be exceeded on {format_time(status.crossing_date, utc=True)[:10]}"
 
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 import click
 
 from ax_monitor.cli._options import MonitorCommand, common_options, existing_database
-from ax_monitor.cli._output import Part, Printer, format_bytes
+from ax_monitor.cli._output import Column, Part, Printer
+from ax_monitor.cli._units import format_bytes
 from ax_monitor.model.retention import RetentionReport
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.retention import RetentionService
@@ -81,6 +82,6 @@ def _show(printer: Printer, report: RetentionReport) -> None:
         given_back = max(0, report.bytes_before - report.bytes_after)
         rows.append([format_bytes(given_back), "given back"])
         rows.append([format_bytes(report.bytes_after), "is the size of the file now"])
-    printer.table(rows)
+    printer.table(rows, (Column(right=True), Column()))
     for kind, reason in report.refused.items():
         printer.line((f"{KINDS.get(kind, kind)}: {reason}", "yellow"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from typing import Final, Literal
 
@@ -14,18 +13,15 @@ from ax_monitor.cli._options import (
     common_options,
     open_for_reading,
     parse_moment,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note
+from ax_monitor.cli._output import Column, Part, Printer, counted, cut, format_time, note
 from ax_monitor.cli._units import format_usd
 from ax_monitor.cli.budgets import show_budgets
 from ax_monitor.cli.metrics import (
-    AROUND_CHART,
-    CHART_HEIGHT,
-    CHART_HEIGHT_MIN,
     DAY_MS,
-    PIPE_WIDTH,
-    WIDTH_MIN,
     Format,
+    chart_size,
 )
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model.costs import BudgetStatus, CostProjection, CostSummary, DailyCost
@@ -60,7 +56,7 @@ NAMELESS: Final = "(none)"  # of steps that do not say which
     show_default=True,
     help="How to show it; a chart has a point a day.",
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def command(
     since: str,
@@ -108,7 +104,7 @@ def command(
     elif form == "chart":
         _chart(printer, daily, costs, now_ms)
     else:
-        start = format_time(start_ms, utc=utc).partition(".")[0] + "Z" * utc
+        start = format_time(start_ms, utc=utc, to_ms=False)
         printer.line(("costs", "bold"), (f"  since {start}", "dim"))
         _table(printer, by, costs)
     if projected is not None:
@@ -134,6 +130,12 @@ def _print_json(
         printer.json({"type": "budget", **status.to_dict()})
 
 
+_COLUMNS: Final = tuple(
+    Column(name, right=True, optional=name in ("TOKENS", "STEPS"))
+    for name in ("COST", "SHARE", "TOKENS", "STEPS")
+)
+
+
 def _table(printer: Printer, by: Key | None, costs: Sequence[CostSummary]) -> None:
     rows = [[(_name(each.key), "cyan"), *_figures(each)] for each in costs]
     if len(rows) > 1:
@@ -145,10 +147,10 @@ def _table(printer: Printer, by: Key | None, costs: Sequence[CostSummary]) -> No
             1.0,
         )
         rows.append([("total", "bold"), *_figures(total)])
-    heading = [by or "", "COST", "SHARE", "TOKENS", "STEPS"]
+    columns = [Column(by or ""), *_COLUMNS]
     if by is None:
-        heading, rows = heading[1:], [row[1:] for row in rows]
-    printer.headed_table(heading, rows, right=range(len(heading) - 4, len(heading)))
+        columns, rows = columns[1:], [row[1:] for row in rows]
+    printer.table(rows, columns, heading=True)
 
 
 def _name(key: str | None) -> str:
@@ -188,11 +190,7 @@ def _projection(found: CostProjection) -> list[Part]:
 def _chart(
     printer: Printer, daily: Sequence[DailyCost], costs: Sequence[CostSummary], now_ms: int
 ) -> None:
-    width, height = PIPE_WIDTH, CHART_HEIGHT
-    if printer.is_terminal:
-        size = shutil.get_terminal_size()
-        width = max(WIDTH_MIN, size.columns)
-        height = min(CHART_HEIGHT, max(CHART_HEIGHT_MIN, size.lines - AROUND_CHART))
+    width, height = chart_size(printer)
     today = now_ms - now_ms % DAY_MS
     # The running day is not over: it would look like a fall.
     shown = [day for day in daily if day.day < today] or list(daily)
@@ -209,6 +207,7 @@ def _chart(
         width=width,
         height=height,
         utc=True,
+        cut_names=printer.is_terminal,
     ):
         printer.line(*line)
     if len(costs) > len(MARKS):

@@ -10,8 +10,9 @@ from typing import Any, Final, Literal
 import click
 
 from ax_monitor._native import read_ring
-from ax_monitor.cli._options import MonitorCommand, common_options, existing_database
-from ax_monitor.cli._output import Part, Printer, counted, format_bytes, format_time
+from ax_monitor.cli._options import MonitorCommand, common_options, existing_database, utc_option
+from ax_monitor.cli._output import Column, Part, Printer, counted, format_time
+from ax_monitor.cli._units import format_bytes
 from ax_monitor.errors import StorageError
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.store import Store
@@ -57,7 +58,7 @@ class Finding:
 @click.option(
     "--ring-dir", metavar="FOLDER", help="Where the engine keeps its rings, if it says so."
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def command(
     quick: bool,
@@ -83,8 +84,11 @@ def command(
         printer.json({"database": path, "ok": is_well, "checks": [asdict(f) for f in findings]})
     else:
         printer.line(("database ", "bold"), path)
-        printer.table(_row(finding) for finding in findings)
+        printer.table((_row(finding) for finding in findings), _COLUMNS)
     return 0 if is_well else 1
+
+
+_COLUMNS: Final = (Column(keep=True), Column(keep=True), Column(fold=True))
 
 
 def _row(finding: Finding) -> Iterator[Part]:

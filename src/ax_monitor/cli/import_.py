@@ -11,16 +11,17 @@ from typing import Any, Final
 
 import click
 
-from ax_monitor.cli._options import MonitorCommand, common_options
+from ax_monitor.cli._options import MonitorCommand, common_options, database, utc_option
 from ax_monitor.cli._output import (
+    Column,
     Part,
     Printer,
     counted,
-    format_bytes,
     format_time,
     note,
     progress_bar,
 )
+from ax_monitor.cli._units import format_bytes
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.errors import StorageError
 from ax_monitor.interop.log_files import LogFile, ParsedLine, read_log_file
@@ -73,7 +74,7 @@ class Sink:
     """
 
     def __init__(self, db: str | None) -> None:
-        self._store = Store(db)
+        self._store = Store(database(db))
         self._logger = StructuredLogger(
             self._store, min_level="debug", overflow="block", buffer_size=BATCH_RECORDS
         )
@@ -145,12 +146,14 @@ class Sink:
 )
 @click.option("--source", metavar="NAME", help="The source of all records, whatever the lines say.")
 @click.option("--dry-run", is_flag=True, help="Only read the files and say what is in them.")
+@utc_option
 @common_options
 def command(
     files: tuple[str, ...],
     format_: Any,
     source: str | None,
     dry_run: bool,
+    utc: bool,
     db: str | None,
     as_json: bool,
     debug: bool,
@@ -171,7 +174,7 @@ def command(
                 summaries.append(Summary("-" if name == "-" else str(name)))
                 _import_file(sink, summaries[-1], format_, source)
         finally:
-            _report(printer, summaries, as_json=as_json, dry_run=dry_run)
+            _report(printer, summaries, as_json=as_json, dry_run=dry_run, utc=utc)
         if sink is not None:
             sink.check()
     return 0 if all(summary.error is None for summary in summaries) else 1
@@ -215,13 +218,15 @@ def _timed(log_file: LogFile, path: str) -> Iterator[tuple[ParsedLine, int]]:
         yield record, current
 
 
-def _report(printer: Printer, summaries: list[Summary], *, as_json: bool, dry_run: bool) -> None:
+def _report(
+    printer: Printer, summaries: list[Summary], *, as_json: bool, dry_run: bool, utc: bool
+) -> None:
     if as_json:
         for summary in summaries:
             rate = summary.records_per_second
             printer.json({**asdict(summary), "records_per_second": rate, "dry_run": dry_run})
     else:
-        printer.table(_row(summary) for summary in summaries)
+        printer.table((_row(summary, utc=utc) for summary in summaries), _COLUMNS)
     for summary in summaries:
         if summary.error is not None:
             note(f"Error: {summary.file}: {summary.error}")
@@ -229,7 +234,18 @@ def _report(printer: Printer, summaries: list[Summary], *, as_json: bool, dry_ru
             note(f"{summary.file}: stopped before its end")
 
 
-def _row(summary: Summary) -> Iterator[Part]:
+_COLUMNS: Final = (
+    Column(),
+    Column(keep=True),
+    Column(keep=True),
+    Column(keep=True),
+    Column(keep=True, optional=True),
+    Column(keep=True, optional=True),
+    Column(keep=True, optional=True),
+)
+
+
+def _row(summary: Summary, *, utc: bool) -> Iterator[Part]:
     yield summary.file, "bold"
     yield counted(summary.lines, "line")
     yield counted(summary.records, "record")
@@ -238,6 +254,6 @@ def _row(summary: Summary) -> Iterator[Part]:
         yield "-"
     else:
         first, last = summary.first_timestamp, summary.last_timestamp
-        yield f"{format_time(first, utc=True)} to {format_time(last, utc=True)}"
+        yield f"{format_time(first, utc=utc)} to {format_time(last, utc=utc)}"
     yield format_bytes(summary.bytes)
     yield f"{summary.records_per_second:,} records/s"

@@ -18,8 +18,9 @@ from ax_monitor.cli._options import (
     parse_moment,
     row_limit,
     scalar,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, format_time, note
+from ax_monitor.cli._output import Part, Printer, format_time, note, visible, width_of
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model.logs import LogEntry, LogQuery
 from ax_monitor.model.vocabulary import LogLevel
@@ -83,7 +84,7 @@ _IDS: Final = ("execution_id", "trace_id", "span_id", "tenant_id", "user_id")
 @click.option(
     "--follow", "-f", is_flag=True, help="Go on with entries as they arrive, until Ctrl-C."
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @click.option("--literal", is_flag=True, help="SEARCH is plain text, without operators.")
 @click.option("--ids", is_flag=True, help="Show execution, trace, span, tenant and user ids.")
 @click.option("--stack", is_flag=True, help="Show stack traces below their entries.")
@@ -182,7 +183,7 @@ class Layout:
     def show(self, entries: list[LogEntry]) -> None:
         """Print entries; their sources are aligned on a terminal."""
         if self._printer.is_terminal:
-            widest = max(len(entry.source) for entry in entries)
+            widest = max(width_of(visible(entry.source)) for entry in entries)
             self._source_width = max(self._source_width, min(widest, SOURCE_WIDTH))
         for entry in entries:
             self._printer.line(*self._parts(entry))
@@ -195,7 +196,8 @@ class Layout:
         yield " "
         yield f"{entry.level.value.upper():5}", _LEVEL_STYLES[entry.level]
         yield " "
-        yield entry.source.ljust(self._source_width), "cyan"
+        source = visible(entry.source)
+        yield source + " " * (self._source_width - width_of(source)), "cyan"
         yield " "
         yield self._cut(entry.message)
         if self._ids:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,8 +15,9 @@ from ax_monitor.cli._options import (
     common_options,
     open_for_reading,
     parse_moment,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note
+from ax_monitor.cli._output import Column, Part, Printer, counted, cut, format_time, note
 from ax_monitor.cli._units import format_value
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model.metrics import MetricAggregation
@@ -66,6 +65,7 @@ _FAILED: Final = {"status": "failed"}
 # Of a bucket that is not over yet, these are too small.
 _GROWING: Final = (Aggregation.COUNT, Aggregation.SUM, Aggregation.RATE)
 _FIGURES: Final = ("avg", "min", "max", "p50", "p95", "p99")
+_LESS_WANTED: Final = ("min", "p50", "p99")  # where a terminal is too narrow for all of them
 _PERCENTILES: Final = ("p50", "p95", "p99")
 
 
@@ -151,7 +151,7 @@ def _explain_short_names() -> str:
     help=f"What a chart shows: {', '.join(Aggregation)} (default: avg, of short names see below).",
 )
 @click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def command(
     name: str | None,
@@ -282,10 +282,18 @@ def _list(
         else:
             rows.append(_list_row(found, utc=utc))
     if rows:
-        heading = ["METRIC", "UNIT", "SERIES", "SAMPLES", "LAST MINUTE"]
-        printer.headed_table(heading, rows, right=(2, 3))
+        printer.table(rows, _LIST_COLUMNS, heading=True)
     elif printer.is_terminal and not counts:
         note("no metrics")
+
+
+_LIST_COLUMNS: Final = (
+    Column("METRIC"),
+    Column("UNIT", optional=True),
+    Column("SERIES", right=True, optional=True),
+    Column("SAMPLES", right=True),
+    Column("LAST MINUTE", keep=True),
+)
 
 
 def _list_row(found: dict[str, Any], *, utc: bool) -> list[Part]:
@@ -295,7 +303,7 @@ def _list_row(found: dict[str, Any], *, utc: bool) -> list[Part]:
         (", ".join(found["units"]) or "-", "dim"),
         f"{found['series']:,}",
         f"{found['samples']:,}",
-        "-" if last_ms is None else _without_ms(format_time(last_ms, utc=utc)),
+        "-" if last_ms is None else format_time(last_ms, utc=utc, to_ms=False),
     ]
 
 
@@ -331,10 +339,6 @@ def _presence(
     return samples, last_ms
 
 
-def _without_ms(time: str) -> str:
-    return re.sub(r"\.\d{3}", "", time)
-
-
 # -- figures --------------------------------------------------------------------------------------
 
 
@@ -349,15 +353,17 @@ def _figures(
     if not rows:
         _say_nothing_found(printer, selection)
         return
-    printer.line(*_heading(selection, "", utc=utc))
-    heading = ["COUNT", *(figure.upper() for figure in _FIGURES)]
+    printer.line(*cut(_heading(selection, "", utc=utc), printer.width))
+    columns = [
+        Column(name.upper(), right=True, optional=name in _LESS_WANTED)
+        for name in ("count", *_FIGURES)
+    ]
     cells: list[list[Part]] = [_cells(row.values, selection.unit) for row in rows]
     if selection.label is not None:
-        heading.insert(0, selection.label)
+        columns.insert(0, Column(selection.label))
         for cell, row in zip(cells, rows, strict=True):
             cell.insert(0, (row.name, "cyan"))
-    first = 0 if selection.label is None else 1
-    printer.headed_table(heading, cells, right=range(first, len(heading)))
+    printer.table(cells, columns, heading=True)
 
 
 def _aggregations(store: Store, selection: Selection) -> Iterator[Figures]:
@@ -393,7 +399,7 @@ def _cells(values: MetricAggregation, unit: str | None) -> list[Part]:
 
 
 def _heading(selection: Selection, shown: str, *, utc: bool) -> list[Part]:
-    start = _without_ms(format_time(selection.start_ms, utc=utc))
+    start = format_time(selection.start_ms, utc=utc, to_ms=False)
     return [(selection.metric_type, "bold"), shown, (f"  since {start}", "dim")]
 
 
@@ -431,7 +437,7 @@ def _error_rates(
     if not rows:
         _say_nothing_found(printer, selection)
         return
-    printer.line(*_heading(selection, "  error rate", utc=utc))
+    printer.line(*cut(_heading(selection, "  error rate", utc=utc), printer.width))
     cells: list[list[Part]] = [
         [
             (name, "cyan"),
@@ -441,10 +447,11 @@ def _error_rates(
         ]
         for name, _, count, failed in rows
     ]
-    heading = [selection.label or "", "EXECUTIONS", "FAILED", "ERROR RATE"]
+    columns = [Column(selection.label or "")]
+    columns += [Column(name, right=True) for name in ("EXECUTIONS", "FAILED", "ERROR RATE")]
     if selection.label is None:
-        heading, cells = heading[1:], [row[1:] for row in cells]
-    printer.headed_table(heading, cells, right=range(len(heading) - 3, len(heading)))
+        columns, cells = columns[1:], [row[1:] for row in cells]
+    printer.table(cells, columns, heading=True)
 
 
 def _failed(store: Store, selection: Selection, labels: dict[str, str]) -> int:
@@ -477,6 +484,14 @@ def _error_points(
 # -- charts ---------------------------------------------------------------------------------------
 
 
+def chart_size(printer: Printer) -> tuple[int, int]:
+    """Columns and lines of a chart."""
+    if printer.width is None or printer.height is None:
+        return PIPE_WIDTH, CHART_HEIGHT
+    height = max(CHART_HEIGHT_MIN, printer.height - AROUND_CHART)
+    return max(WIDTH_MIN, printer.width), min(CHART_HEIGHT, height)
+
+
 def _chart(
     store: Store,
     printer: Printer,
@@ -486,11 +501,7 @@ def _chart(
     utc: bool,
 ) -> None:
     """The metric over time; without an aggregation, its share of failures."""
-    width, height = PIPE_WIDTH, CHART_HEIGHT
-    if printer.is_terminal:
-        size = shutil.get_terminal_size()
-        width = max(WIDTH_MIN, size.columns)
-        height = min(CHART_HEIGHT, max(CHART_HEIGHT_MIN, size.lines - AROUND_CHART))
+    width, height = chart_size(printer)
     columns = max(1, width - MARGIN) * (DOTS_ACROSS if selection.label is None else 1)
     interval_ms = step_at_least((selection.end_ms - selection.start_ms) / columns)
     parts = list(selection.parts())
@@ -506,7 +517,7 @@ def _chart(
         _say_nothing_found(printer, selection)
         return
     shown = f"  {aggregation or 'error rate'} per {format_value(interval_ms, 'ms')}"
-    printer.line(*cut(_heading(selection, shown, utc=utc), width))
+    printer.line(*cut(_heading(selection, shown, utc=utc), printer.width))
     for line in draw(
         lines,
         start_ms=selection.start_ms // interval_ms * interval_ms,
@@ -515,6 +526,7 @@ def _chart(
         width=width,
         height=height,
         utc=utc,
+        cut_names=printer.is_terminal,
     ):
         printer.line(*line)
     if len(parts) > len(MARKS):

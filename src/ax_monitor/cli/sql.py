@@ -14,10 +14,10 @@ from ax_monitor.cli._options import (
     open_for_reading,
     row_limit,
 )
-from ax_monitor.cli._output import Part, Printer, note
+from ax_monitor.cli._output import Column, Part, Printer, note
 from ax_monitor.storage.adhoc import run_query
 
-SHOWN_CHARS: Final = 200  # of one value in a table; --json has all of it
+SHOWN_CHARS: Final = 200  # of one value, on a terminal
 
 
 @click.command("sql", cls=MonitorCommand)
@@ -79,14 +79,14 @@ def _json(printer: Printer, columns: tuple[str, ...], rows: Rows, limit: int | N
 
 
 def _table(printer: Printer, columns: tuple[str, ...], rows: Rows, limit: int | None) -> None:
-    shown: list[list[Part]] = [[(name, "bold") for name in columns]]
+    shown: list[list[Part]] = []
     for row in rows:
-        if limit is not None and len(shown) > limit:
+        if limit is not None and len(shown) >= limit:
             _say_there_is_more(limit)
             break
-        shown.append([_text(value) for value in row])
+        shown.append([_text(value, cut=printer.is_terminal) for value in row])
     if columns:
-        printer.table(shown)
+        printer.table(shown, [Column(name) for name in columns], heading=True)
 
 
 def _say_there_is_more(limit: int) -> None:
@@ -97,8 +97,8 @@ def _json_value(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _text(value: Any) -> Part:
+def _text(value: Any, *, cut: bool) -> Part:
     if value is None:
         return "NULL", "dim"
     text = f"x'{value.hex()}'" if isinstance(value, bytes) else str(value)
-    return text if len(text) <= SHOWN_CHARS else text[:SHOWN_CHARS] + "…"
+    return text[:SHOWN_CHARS] + "…" if cut and len(text) > SHOWN_CHARS else text

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import click
 
 from ax_monitor.checks.uptime import format_uptime
 from ax_monitor.cli._alerting import SEVERITY_STYLES
-from ax_monitor.cli._options import MonitorCommand, common_options, open_for_reading
-from ax_monitor.cli._output import (
-    Part,
-    Printer,
-    counted,
-    cut,
-    format_bytes,
-    format_time,
-    table_lines,
-)
+from ax_monitor.cli._options import MonitorCommand, common_options, open_for_reading, utc_option
+from ax_monitor.cli._output import Column, Part, Printer, counted, format_time, table_lines
 from ax_monitor.cli._overview import UNKNOWN, Observer, Overview
-from ax_monitor.cli._units import format_value
+from ax_monitor.cli._units import format_bytes, format_duration
 from ax_monitor.errors import StorageError
 from ax_monitor.model.vocabulary import AlertSeverity, HealthStatus
 
@@ -38,6 +30,16 @@ _STYLES: Final = {
     "unhealthy": "bold red",
     UNKNOWN: "dim",
 }
+_COMPONENT_COLUMNS: Final = (Column(keep=True), Column(keep=True), Column(fold=True))
+_RECORDER_COLUMNS: Final = (
+    Column("RECORDER"),
+    Column("PROCESS", right=True),
+    Column("STATE", keep=True),
+    Column("OPENED", keep=True),
+    Column("WAITING", right=True),
+)
+_NAME_WIDTH: Final = 12  # columns of what stands before each figure
+_PEAK_WIDTH: Final = 32  # columns behind the bars
 _BARS: Final = "▁▂▃▄▅▆▇█"
 _RECORDERS_SHOWN: Final = 5
 
@@ -68,7 +70,7 @@ class _CantBeOpened(click.ClickException):
 @click.option(
     "--ring-dir", metavar="FOLDER", help="Where the engine keeps its rings, if it says so."
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def command(
     watch: bool,
@@ -108,7 +110,7 @@ def command(
     if as_json:
         printer.json(found.to_dict())
     else:
-        for line in layout.lines(found):
+        for line in layout.lines(found, printer.width):
             printer.line(*line)
     return EXIT_CODES[found.overall] if check else 0
 
@@ -118,26 +120,24 @@ def _watch(
 ) -> None:
     """Until Ctrl-C."""
     if as_json:
-        for found in _looks(observer, interval_s):
+        for found in _looks(observer, interval_s, time.sleep):
             printer.json(found.to_dict())
             printer.flush()
-    with printer.repainting() as show:
-        for found in _looks(observer, interval_s):
-            lines = [*layout.lines(found)]
-            if printer.is_terminal:
-                size = shutil.get_terminal_size()
-                lines = [cut(line, size.columns) for line in lines[: size.lines]]
-            show(lines)
+    with printer.repainting() as screen:
+        for found in _looks(observer, interval_s, screen.wait):
+            screen.show(partial(layout.lines, found))
 
 
-def _looks(observer: Observer, interval_s: float) -> Iterator[Overview]:
+def _looks(
+    observer: Observer, interval_s: float, wait: Callable[[float], None]
+) -> Iterator[Overview]:
     """A look each interval, however long a look takes; those that come too late are left out."""
     due = time.monotonic()
     while True:
         yield observer.look()
         late = time.monotonic() - due
         due += interval_s * (late // interval_s + 1)
-        time.sleep(max(0.0, due - time.monotonic()))
+        wait(max(0.0, due - time.monotonic()))
 
 
 class Layout:
@@ -152,40 +152,39 @@ class Layout:
         self._verbose = verbose
         self._utc = utc
 
-    def lines(self, found: Overview) -> Iterator[list[Part]]:
-        """The whole report."""
+    def lines(self, found: Overview, width: int | None) -> Iterator[list[Part]]:
+        """The whole report, for so many columns."""
         yield [
             (found.overall.value.upper(), _STYLES[found.overall.value]),
             "  ",
             (found.database, "bold"),
-            (f"  {format_time(found.timestamp, utc=self._utc).partition('.')[0]}", "dim"),
+            (f"  {self._time(found.timestamp)}", "dim"),
         ]
-        yield from ([(f"{name:12}", "dim"), *line] for name, line in self._figures(found))
+        yield from (
+            [(f"{name:{_NAME_WIDTH}}", "dim"), *line] for name, line in self._figures(found, width)
+        )
         yield []
-        yield from table_lines(self._components(found))
+        yield from table_lines(self._components(found), _COMPONENT_COLUMNS, width=width)
         if self._verbose and found.recorders:
             yield []
-            yield from table_lines(self._recorders(found))
+            yield from table_lines(
+                self._recorders(found), _RECORDER_COLUMNS, width=width, heading=True
+            )
 
-    def _figures(self, found: Overview) -> Iterator[tuple[str, Sequence[Part]]]:
+    def _figures(self, found: Overview, width: int | None) -> Iterator[tuple[str, Sequence[Part]]]:
         yield "uptime", self._uptime(found)
         wal = f", WAL {format_bytes(found.wal_bytes)}"
         yield "file", [format_bytes(found.file_bytes) + wal]
         yield "executions", [_executions(found)]
+        yield from _bars(found.executions_by_minute, width)
         if self._verbose and found.all_executions is not None:
             yield "", [f"{counted(found.all_executions, 'execution')} stored"]
         if found.latency_p95_ms is not None:
             about = "" if found.latency_exact else "≈"
-            yield "latency p95", [f"{about}{format_value(found.latency_p95_ms, 'ms')}"]
+            yield "latency p95", [f"{about}{format_duration(found.latency_p95_ms)}"]
         yield "alerts", _alerts(found)
         yield "log errors", [_errors(found)]
-        for name, counts in (
-            ("executions", found.executions_by_minute),
-            ("log errors", found.errors_by_minute),
-        ):
-            if any(counts):
-                bars = sparkline(counts)
-                yield "", [(bars, "cyan"), (f"  {name} a minute, at most {max(counts):,}", "dim")]
+        yield from _bars(found.errors_by_minute, width)
         for what, why in found.problems.items():
             yield "", [(f"can't tell of {what}: {why}", "yellow")]
 
@@ -206,7 +205,6 @@ class Layout:
                 yield ["", "", (figures, "dim")]
 
     def _recorders(self, found: Overview) -> Iterator[list[Part]]:
-        yield [(text, "dim") for text in ("RECORDER", "PROCESS", "STATE", "OPENED", "WAITING")]
         states = {True: ("live", "green"), False: ("left behind", "yellow"), None: (UNKNOWN, "dim")}
         shown = found.recorders[:_RECORDERS_SHOWN]
         for each in shown:
@@ -221,7 +219,17 @@ class Layout:
             yield [f"{len(found.recorders) - len(shown):,} more"]
 
     def _time(self, timestamp_ms: int) -> str:
-        return format_time(timestamp_ms, utc=self._utc).partition(".")[0]
+        return format_time(timestamp_ms, utc=self._utc, to_ms=False)
+
+
+def _bars(by_minute: Sequence[int], width: int | None) -> Iterator[tuple[str, Sequence[Part]]]:
+    """A bar a minute, as many of the last ones as there is room for; none where nothing was."""
+    if not any(by_minute):
+        return
+    room = len(by_minute) if width is None else width - _NAME_WIDTH - _PEAK_WIDTH
+    shown = by_minute[-max(1, room) :]
+    peak = f"  {len(shown)} min, at most {max(shown):,} a minute"
+    yield "", [(sparkline(shown), "cyan"), (peak, "dim")]
 
 
 def _executions(found: Overview) -> str:

@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any, Final
 
 import click
 
 from ax_monitor.cli._options import (
     MonitorCommand,
+    beginning,
     common_options,
     key_value,
     open_for_reading,
     parse_moment,
     row_limit,
     the_one,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
+from ax_monitor.cli._output import (
+    Column,
+    Part,
+    Printer,
+    counted,
+    cut,
+    fit,
+    format_time,
+    note,
+    visible,
+    width_of,
+)
+from ax_monitor.cli._units import format_duration
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model.traces import Span, Trace, TraceQuery
 from ax_monitor.model.vocabulary import SpanStatus, TraceStatus
 from ax_monitor.storage.traces import find_traces, get_trace, ids_with_prefix
 
-PIPE_WIDTH: Final = 100  # columns of a waterfall that nobody's terminal limits
+PIPE_NAME: Final = 40  # columns of names where nobody's terminal limits them; longer ones stand out
+PIPE_BAR: Final = 40  # columns of bars there
 NAME_SHARE: Final = 0.4  # of the width, for the tree of names at most
 BAR_MIN: Final = 10
 DEPTH_MAX: Final = 12  # indentation ends here; the tree goes on
-_DURATION_WIDTH: Final = 9
+DURATION_WIDTH: Final = 9
 
 _STYLES: Final = {
     TraceStatus.OPEN: "yellow",
@@ -75,7 +89,7 @@ def _status(text: str) -> TraceStatus:
     show_default=True,
     help='The newest N traces, or "all".',
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def list_(
     attr: tuple[tuple[str, Any], ...],
@@ -106,17 +120,28 @@ def list_(
         for trace in traces:
             printer.json(trace.to_dict())
     elif traces:
-        printer.table(_row(trace, utc=utc) for trace in traces)
+        printer.table((_row(trace, utc=utc) for trace in traces), _COLUMNS)
     elif printer.is_terminal:
         note("no traces match")
 
 
+_COLUMNS: Final = (
+    Column("STARTED", keep=True, optional=True),
+    Column("STATUS", keep=True),
+    Column("DURATION", right=True),
+    Column("SPANS", right=True, optional=True),
+    Column("TRACE", ids=True),
+    Column("EXECUTION", ids=True, optional=True),
+    Column("NAME"),
+)
+
+
 def _row(trace: Trace, *, utc: bool) -> list[Part]:
     return [
-        (format_time(trace.started_at, utc=utc), "dim"),
+        (format_time(trace.started_at, utc=utc, to_ms=False), "dim"),
         (trace.status.value, _STYLES[trace.status]),
-        format_duration(trace.duration).rjust(_DURATION_WIDTH),
-        (counted(trace.span_count, "span").rjust(9), "dim"),
+        format_duration(trace.duration),
+        (counted(trace.span_count, "span"), "dim"),
         (trace.trace_id, "blue"),
         (trace.workflow_execution_id, "cyan"),
         trace.name or "",
@@ -127,7 +152,7 @@ def _row(trace: Trace, *, utc: bool) -> list[Part]:
 @click.argument("trace_id", metavar="ID")
 @click.option("--events", is_flag=True, help="Show the events of spans.")
 @click.option("--attributes", is_flag=True, help="Show the attributes of spans.")
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 def show(
     trace_id: str,
@@ -144,6 +169,7 @@ def show(
     those that determined how long the trace took, have a full bar (█); the others a light one (░).
     """
     printer = Printer()
+    trace_id = beginning(trace_id)
     with open_for_reading(db) as store:
         trace = store.read(get_trace, trace_id)
         if trace is None:
@@ -154,20 +180,22 @@ def show(
     if as_json:
         printer.json(trace.to_dict())
         return
-    width = shutil.get_terminal_size().columns if printer.is_terminal else PIPE_WIDTH
-    for line in waterfall(trace, width, events=events, attributes=attributes, utc=utc):
+    for line in waterfall(trace, printer.width, events=events, attributes=attributes, utc=utc):
         printer.line(*line)
 
 
 def waterfall(
     trace: Trace,
-    width: int,
+    width: int | None,
     *,
     events: bool = False,
     attributes: bool = False,
     utc: bool = False,
 ) -> list[list[Part]]:
-    """The trace as lines of at most `width` columns, each a list of parts with their styles."""
+    """The trace as lines of at most `width` columns, each a list of parts with their styles.
+
+    Without a width nothing is cut.
+    """
     lines: list[list[Part]] = [_heading(trace, utc=utc)]
     roots = trace.tree()
     rows = [(depth, node) for root in roots for depth, node in root.walk()]
@@ -177,13 +205,12 @@ def waterfall(
     end = max(begin + 1, *(span.ends_ns or span.begins_ns for span in trace.spans))
     critical = {id(span) for span in trace.critical_path()}
     names = [_indent(depth) + visible(node.span.name) for depth, node in rows]
-    name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
-    bar_width = width - name_width - _DURATION_WIDTH - 3
+    name_width, bar_width = shares(names, width, DURATION_WIDTH + 3)
     for name, (depth, node) in zip(names, rows, strict=True):
         span = node.span
         style = "bold red" if span.status is SpanStatus.ERROR else ""
-        line: list[Part] = [(fit(name, name_width), style), " "]
-        line.append((format_duration(span.duration).rjust(_DURATION_WIDTH), "dim"))
+        line: list[Part] = [(name_cell(name, name_width, width), style), " "]
+        line.append((format_duration(span.duration).rjust(DURATION_WIDTH), "dim"))
         if bar_width >= BAR_MIN:
             full = id(span) in critical
             line += [" ", (_bar(span, begin, end, bar_width, full=full), style or "cyan")]
@@ -221,9 +248,18 @@ def _indent(depth: int) -> str:
     return "  " * min(depth, DEPTH_MAX)
 
 
-def fit(text: str, width: int) -> str:
-    """The text in exactly so many columns."""
-    return text.ljust(width) if len(text) <= width else text[: width - 1] + "…"
+def name_cell(name: str, name_width: int, width: int | None) -> str:
+    """A name in its column; where nothing is cut, it may be wider."""
+    return name.ljust(name_width) if width is None else fit(name, name_width)
+
+
+def shares(names: list[str], width: int | None, between: int) -> tuple[int, int]:
+    """How many columns names and bars get, if so many are between them."""
+    widest = max(map(width_of, names))
+    if width is None:
+        return min(widest, PIPE_NAME), PIPE_BAR
+    name_width = min(widest, max(8, int(width * NAME_SHARE)))
+    return name_width, width - name_width - between
 
 
 def _bar(span: Span, begin: int, end: int, width: int, *, full: bool) -> str:
@@ -233,18 +269,3 @@ def _bar(span: Span, begin: int, end: int, width: int, *, full: bool) -> str:
     ends = end if span.ends_ns is None else span.ends_ns
     last = max(first + 1, min(width, round((ends - begin) * scale)))
     return (" " * first + ("█" if full else "░") * (last - first)).ljust(width)
-
-
-def format_duration(duration_ms: float | None) -> str:
-    """A duration in the unit that suits it; "-" if there is none yet.
-
-    >>> format_duration(0.0123), format_duration(12.34), format_duration(75_000)
-    ('12.3 µs', '12.3 ms', '75.0 s')
-    """
-    if duration_ms is None:
-        return "-"
-    if duration_ms < 1:
-        return f"{duration_ms * 1000:.1f} µs"
-    if duration_ms < 1000:
-        return f"{duration_ms:.1f} ms"
-    return f"{duration_ms / 1000:,.1f} s"

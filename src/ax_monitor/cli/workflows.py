@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterable
 from typing import Final
 
@@ -13,20 +12,31 @@ from ax_monitor.cli._options import (
     MonitorCommand,
     MonitorGroup,
     OneOf,
+    beginning,
     common_options,
     open_for_reading,
+    parse_moment,
     row_limit,
     the_one,
+    utc_option,
 )
-from ax_monitor.cli._output import Part, Printer, counted, cut, format_time, note, visible
-from ax_monitor.cli._units import format_usd
-from ax_monitor.cli.traces import BAR_MIN, NAME_SHARE, PIPE_WIDTH, fit, format_duration
+from ax_monitor.cli._output import (
+    Column,
+    Part,
+    Printer,
+    counted,
+    cut,
+    format_time,
+    note,
+    visible,
+)
+from ax_monitor.cli._units import format_duration, format_usd
+from ax_monitor.cli.traces import BAR_MIN, DURATION_WIDTH, name_cell, shares
 from ax_monitor.clock import SYSTEM_CLOCK
 from ax_monitor.model.vocabulary import WorkflowStatus
 from ax_monitor.model.workflows import WorkflowExecution, WorkflowStepAttempt, WorkflowStepExecution
 from ax_monitor.storage import workflows
 
-_DURATION_WIDTH: Final = 9
 _STATUS_WIDTH: Final = max(len(status.value) for status in WorkflowStatus)
 _STYLES: Final = {
     WorkflowStatus.PENDING: "dim",
@@ -46,6 +56,8 @@ _STYLES: Final = {
     help=f"Only these: {', '.join(WorkflowStatus)}.",
 )
 @click.option("--tenant", "tenant_id", metavar="ID", help="Only of this tenant.")
+@click.option("--since", metavar="TIME", help="Begun not earlier: 30m, 7d, or 2026-01-31T08:00.")
+@click.option("--until", metavar="TIME", help="Begun not later; as --since.")
 @click.option(
     "--limit",
     type=row_limit,
@@ -54,13 +66,15 @@ _STYLES: Final = {
     show_default=True,
     help='The newest N executions, or "all".',
 )
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 @click.pass_context
 def command(
     ctx: click.Context,
     status: WorkflowStatus | None,
     tenant_id: str | None,
+    since: str | None,
+    until: str | None,
     limit: int | None,
     utc: bool,
     db: str | None,
@@ -73,28 +87,47 @@ def command(
     """
     if ctx.invoked_subcommand is not None:
         return
+    now_ms = SYSTEM_CLOCK.time_ms()
     printer = Printer()
+    start, end = (
+        None if text is None else parse_moment(text, now_ms=now_ms, utc=utc, option=option)
+        for text, option in ((since, "--since"), (until, "--until"))
+    )
     with open_for_reading(db) as store:
         executions = store.read(
             workflows.find_executions,
             () if status is None else (status,),
             tenant_id=tenant_id,
             limit=limit,
+            start_time=start,
+            end_time=end,
         )
     if as_json:
         for execution in executions:
             printer.json(execution.to_dict())
     elif executions:
-        printer.table(_row(execution, utc=utc) for execution in executions)
+        printer.table((_row(execution, utc=utc) for execution in executions), _COLUMNS)
     elif printer.is_terminal:
         note("no executions match")
 
 
+_COLUMNS: Final = (
+    Column("STARTED", keep=True, optional=True),
+    Column("STATUS", keep=True),
+    Column("DURATION", right=True),
+    Column("STEPS", optional=True),
+    Column("EXECUTION", ids=True),
+    Column("TENANT", optional=True),
+    Column("WORKFLOW"),
+    Column("WHERE", optional=True),
+)
+
+
 def _row(execution: WorkflowExecution, *, utc: bool) -> list[Part]:
     return [
-        (format_time(execution.started_at, utc=utc), "dim"),
+        (format_time(execution.started_at, utc=utc, to_ms=False), "dim"),
         (execution.status.value, _STYLES[execution.status]),
-        format_duration(execution.duration).rjust(_DURATION_WIDTH),
+        format_duration(execution.duration),
         (_progress(execution), "dim"),
         (execution.id, "blue"),
         (execution.tenant_id or "-", "cyan"),
@@ -119,7 +152,7 @@ def _progress(execution: WorkflowExecution) -> str:
 
 @command.command("show", cls=MonitorCommand)
 @click.argument("execution_id", metavar="ID")
-@click.option("--utc", is_flag=True, help="Times in UTC, not local.")
+@utc_option
 @common_options
 @click.pass_context
 def show(
@@ -132,6 +165,7 @@ def show(
     """
     given = {} if ctx.parent is None else ctx.parent.params  # `workflows --db PATH show ID`
     printer = Printer()
+    execution_id = beginning(execution_id)
     with open_for_reading(db or given.get("db")) as store:
         execution = store.read(workflows.get_execution, execution_id)
         if execution is None:
@@ -143,37 +177,36 @@ def show(
     if as_json or given.get("as_json"):
         printer.json({**execution.to_dict(), "steps": [step.to_dict() for step in steps]})
         return
-    width = shutil.get_terminal_size().columns if printer.is_terminal else PIPE_WIDTH
-    for line in timeline(execution, steps, width, now_ms=SYSTEM_CLOCK.time_ms(), utc=utc):
+    utc = utc or bool(given.get("utc"))
+    for line in timeline(execution, steps, printer.width, now_ms=SYSTEM_CLOCK.time_ms(), utc=utc):
         printer.line(*line)
 
 
 def timeline(
     execution: WorkflowExecution,
     steps: list[WorkflowStepExecution],
-    width: int,
+    width: int | None,
     *,
     now_ms: int,
     utc: bool = False,
 ) -> list[list[Part]]:
     """An execution and its steps as lines of at most `width` columns, in parts with styles.
 
-    What is not finished lasts until `now_ms`.
+    Without a width nothing is cut. What is not finished lasts until `now_ms`.
     """
     lines = _heading(execution, utc=utc)
     if steps:
         names = [visible(step.step_name or step.step_key) for step in steps]
-        name_width = min(max(map(len, names)), max(8, int(width * NAME_SHARE)))
-        bar_width = width - name_width - _STATUS_WIDTH - _DURATION_WIDTH - 3
+        name_width, bar_width = shares(names, width, _STATUS_WIDTH + DURATION_WIDTH + 3)
         axis = _Axis(execution, steps, bar_width, now_ms)
         for name, step in zip(names, steps, strict=True):
             lines.append(
                 [
-                    fit(name, name_width),
+                    name_cell(name, name_width, width),
                     " ",
                     (step.status.value.ljust(_STATUS_WIDTH), _STYLES[step.status]),
                     " ",
-                    (format_duration(step.duration).rjust(_DURATION_WIDTH), "dim"),
+                    (format_duration(step.duration).rjust(DURATION_WIDTH), "dim"),
                     " ",
                     (axis.bar(step), _STYLES[step.status]),
                 ]

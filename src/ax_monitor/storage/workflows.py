@@ -54,6 +54,8 @@ def find_executions(
     *,
     tenant_id: str | None = None,
     limit: int | None = None,
+    start_time: int | None = None,
+    end_time: int | None = None,
 ) -> list[WorkflowExecution]:
     """The executions that have one of these statuses, those started last first.
 
@@ -62,6 +64,8 @@ def find_executions(
         statuses: Any of them; none: all.
         tenant_id: Only of this tenant; None: of all.
         limit: At most so many; None: all.
+        start_time: Only those that began then or later, in ms since the epoch; None: any.
+        end_time: Only those that began then or earlier; None: any.
     """
     conditions = ""
     values: dict[str, Any] = {"limit": -1 if limit is None else limit}
@@ -71,6 +75,12 @@ def find_executions(
     if statuses:
         allowed = ", ".join(f"'{WorkflowStatus(status).value}'" for status in statuses)
         conditions += f" AND status IN ({allowed})"
+    if start_time is not None:
+        conditions += " AND started_at >= :start_time"
+        values["start_time"] = start_time
+    if end_time is not None:
+        conditions += " AND started_at <= :end_time"
+        values["end_time"] = end_time
     rows = connection.execute(
         f"{_EXECUTION}{conditions} ORDER BY started_at DESC, id DESC LIMIT :limit",
         values,
