@@ -112,7 +112,7 @@ def with_database(arguments: tuple[object, ...], db: str) -> tuple[object, ...]:
 
 def test_every_command_is_among_them(hostile: Hostile, log_file: Path) -> None:
     """A new command has to be put here too; the demo has a database of its own."""
-    assert {str(each[0]) for each in reading(hostile, log_file)} | {"demo", "bench"} >= set(
+    assert {str(each[0]) for each in reading(hostile, log_file)} | {"demo", "bench", "completion"} >= set(
         COMMANDS
     )
 

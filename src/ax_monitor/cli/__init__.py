@@ -28,7 +28,7 @@ import click
 
 from ax_monitor import __version__
 from ax_monitor.cli._output import visible, visible_lines
-from ax_monitor.errors import RulesFileError
+from ax_monitor.errors import RulesFileError, SearchSyntaxError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -137,8 +137,9 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _complain(error.format_message().rstrip(".") + where)
         return error.exit_code
     except click.ClickException as error:
-        # Of a file of rules every mistake has its line.
-        show = visible_lines if isinstance(error.__cause__, RulesFileError) else visible
+        # Of a file of rules every mistake has its line, and a search a mark under the place.
+        of_lines = isinstance(error.__cause__, (RulesFileError, SearchSyntaxError))
+        show = visible_lines if of_lines else visible
         _complain(error.format_message(), show)
         return error.exit_code
     except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
