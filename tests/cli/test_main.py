@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import ax_monitor
 from ax_monitor.cli import COMMANDS
-from tests.cli.helpers import TIMEOUT_S, assert_one_line_error, environment, run
+from tests.cli.helpers import TIMEOUT_S, assert_one_line_error, environment, run, run_here
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -41,23 +43,28 @@ def test_the_list_of_commands_says_what_the_commands_say() -> None:
         assert line in shown
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *sorted(set(COMMANDS) - {"traces", "alerts", "budgets"}),
-        "traces list",
-        "traces show",
-        "workflows show",
-        "alerts list",
-        "alerts rules",
-        "budgets set",
-        "budgets list",
-        "budgets delete",
-    ],
-)
+def leaves(name: str, command: click.Command) -> Iterator[str]:
+    """The command, or those of the group."""
+    if not isinstance(command, click.Group):
+        yield name
+        return
+    if command.invoke_without_command:
+        yield name
+    for inner, each in command.commands.items():
+        yield from leaves(f"{name} {inner}", each)
+
+
+EVERY = [
+    each
+    for name, (module, _) in COMMANDS.items()
+    for each in leaves(name, importlib.import_module(f"ax_monitor.cli.{module}").command)
+]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_command_has_help(name: str) -> None:
     """`COMMAND --help` shows its options, among them the common ones, within 80 columns."""
-    result = run(*name.split(), "--help")
+    result = run_here(*name.split(), "--help")
     assert (result.code, result.err) == (0, "")
     options = {"demo": ("--db PATH",), "completion": (), "bench": ("--json",)}.get(
         name, ("--db PATH", "--json")

@@ -264,6 +264,10 @@ def test_rings_elsewhere(db: str, tmp_path: Path) -> None:
         assert found["uptime_ms"] is not None
         (blind,) = run("status", "--json", "--db", db).objects
         assert blind["uptime_ms"] is None
+        config = tmp_path / "monitor.toml"
+        config.write_text(f"[store]\npath = '{db}'\nring_dir = '{rings}'\n")
+        (found,) = run("status", "--json", AX_MONITOR_CONFIG=str(config)).objects
+        assert found["uptime_ms"] is not None
 
 
 # -- watching --------------------------------------------------------------------------------------

@@ -8,13 +8,13 @@ import os
 import re
 import signal
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from ax_monitor.config import configured_database_path
+from ax_monitor.config import configured_database_path, load
 from ax_monitor.errors import MonitorError
 from ax_monitor.model.duration import parse_duration_ms
 from ax_monitor.model.vocabulary import Vocabulary
@@ -85,8 +85,24 @@ def utc_option(function: F) -> F:
 
 def database(db: str | None) -> str:
     """The path of the database, whether it is there or not: that of an engine started here."""
-    try:
+    with _options_file():
         return configured_database_path(db)
+
+
+def ring_folder(ring_dir: str | None, db: str | None) -> str | None:
+    """Where rings are: as was said, else where an engine started here keeps them."""
+    if ring_dir is not None or db is not None:
+        return ring_dir
+    with _options_file():
+        found: str | None = load(None, None, {})["store"]["ring_dir"]
+        return found
+
+
+@contextlib.contextmanager
+def _options_file() -> Iterator[None]:
+    """Of what is wrong with options from outside, the message says where it stands."""
+    try:
+        yield
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:

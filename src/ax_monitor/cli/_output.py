@@ -293,25 +293,36 @@ _NARROW: Final = re.compile(
 
 
 def width_of(text: str) -> int:
-    """How many columns of a terminal a visible text takes: two for each wide character.
+    """How many columns of a terminal a visible text takes at most: two for each wide character.
+
+    Terminals differ in what they join to one sign (families, flags): those that do need less.
 
     >>> width_of("plain"), width_of("日本"), width_of("e\u0301")
     (5, 4, 1)
     """
     if text.isascii() or _NARROW.fullmatch(text):
         return len(text)
-    from rich.cells import cell_len  # noqa: PLC0415 (few texts need it)
+    return sum(map(_character_width, text))
 
-    return cell_len(text)
+
+def _character_width(char: str) -> int:
+    from rich.cells import get_character_cell_size  # noqa: PLC0415 (few texts need it)
+
+    # "As an emoji" widens the character before it where it has an effect.
+    return 1 if char == "\ufe0f" else get_character_cell_size(char)
 
 
 def _beginning(text: str, width: int) -> str:
     """As much of a visible text as exactly so many columns have room for."""
     if text.isascii() or _NARROW.fullmatch(text):
         return text[:width]
-    from rich.cells import set_cell_size  # noqa: PLC0415 (the same)
-
-    return set_cell_size(text, width)
+    left = width
+    for end, char in enumerate(text):
+        needed = _character_width(char)
+        if needed > left:  # half of a wide character is no use
+            return text[:end] + " " * left
+        left -= needed
+    return text + " " * left
 
 
 def shortened(text: str, width: int) -> str:

@@ -105,7 +105,7 @@ def command(
         _chart(printer, daily, costs, now_ms)
     else:
         start = format_time(start_ms, utc=utc, to_ms=False)
-        printer.line(("costs", "bold"), (f"  since {start}", "dim"))
+        printer.line(*cut([("costs", "bold"), (f"  since {start}", "dim")], printer.width))
         _table(printer, by, costs)
     if projected is not None:
         printer.line(*_projection(projected))

@@ -10,7 +10,13 @@ from typing import Any, Final, Literal
 import click
 
 from ax_monitor._native import read_ring
-from ax_monitor.cli._options import MonitorCommand, common_options, existing_database, utc_option
+from ax_monitor.cli._options import (
+    MonitorCommand,
+    common_options,
+    existing_database,
+    ring_folder,
+    utc_option,
+)
 from ax_monitor.cli._output import Column, Part, Printer, counted, format_time
 from ax_monitor.cli._units import format_bytes
 from ax_monitor.errors import StorageError
@@ -75,6 +81,7 @@ def command(
     the texts in a temporary copy of both. Exits with 1 if something is wrong.
     """
     path = existing_database(db)
+    ring_dir = ring_folder(ring_dir, db)
     check_location(path)
     printer = Printer()
     repairs = list(_repair(path, ring_dir)) if repair else []

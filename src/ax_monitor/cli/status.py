@@ -11,7 +11,13 @@ import click
 
 from ax_monitor.checks.uptime import format_uptime
 from ax_monitor.cli._alerting import SEVERITY_STYLES
-from ax_monitor.cli._options import MonitorCommand, common_options, open_for_reading, utc_option
+from ax_monitor.cli._options import (
+    MonitorCommand,
+    common_options,
+    open_for_reading,
+    ring_folder,
+    utc_option,
+)
 from ax_monitor.cli._output import Column, Part, Printer, counted, format_time, table_lines
 from ax_monitor.cli._overview import UNKNOWN, Observer, Overview
 from ax_monitor.cli._units import format_bytes, format_duration
@@ -102,7 +108,7 @@ def command(
         text = str(error) if isinstance(error, StorageError) else error.format_message()
         raise _CantBeOpened(text) from error
     with store:
-        observer = Observer(store, ring_dir)
+        observer = Observer(store, ring_folder(ring_dir, db))
         layout = Layout(verbose=verbose, utc=utc)
         if watch:
             _watch(printer, observer, layout, interval_s, as_json=as_json)
