@@ -148,7 +148,7 @@ def test_exit_codes_and_errors(engine: Engine) -> None:
         run("traces", "show", "zz", "--db", engine.db), 1
     )
     assert_one_line_error(run("logs", "--since", "soon", "--db", engine.db), 2)
-    debug = run("logs", "((", "--debug", "--db", engine.db)
+    debug = run("sql", "SELECT nothing", "--debug", "--db", engine.db)
     assert debug.code == 1
     assert debug.err.startswith("Traceback")
     assert debug.err.splitlines()[-1].startswith("Error: ")
