@@ -55,12 +55,12 @@ def check_local(path: str) -> None:
 
 def filesystem_of(folder: str) -> str | None:
     """The type of the file system that a folder is on; None if that can't be told."""
-    import psutil  # noqa: PLC0415 (not for those who only read)
-
-    folder = os.path.realpath(folder)
     try:
+        import psutil  # noqa: PLC0415 (not for those who only read)
+
+        folder = os.path.realpath(folder)
         mounted = psutil.disk_partitions(all=True)
-    except (OSError, psutil.Error):
+    except (ImportError, OSError):  # an import fails, too, in a process that gave up its rights
         return None
     # The longest path that leads there; of two at the same place the later one hides the other.
     best = max(
