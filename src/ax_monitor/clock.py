@@ -49,8 +49,8 @@ def _boot_id() -> str:
     try:
         if sys.platform == "darwin":
             return _darwin_boot_id()
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            return file.read().strip().decode()
     except (OSError, ValueError, AttributeError):
         return ""
 
