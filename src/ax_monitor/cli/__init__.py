@@ -28,7 +28,10 @@ import click
 
 from ax_monitor import __version__
 from ax_monitor.cli._output import visible, visible_lines
-from ax_monitor.errors import RulesFileError
+from ax_monitor.errors import RulesFileError, SearchSyntaxError
+
+# Each mistake of a file of rules has its line; a search has a mark under the place.
+_OF_SEVERAL_LINES: Final = (RulesFileError, SearchSyntaxError)
 
 OK: Final = 0
 ERROR: Final = 1
@@ -123,8 +126,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _complain(error.format_message().rstrip(".") + where)
         return error.exit_code
     except click.ClickException as error:
-        # Of a file of rules every mistake has its line.
-        show = visible_lines if isinstance(error.__cause__, RulesFileError) else visible
+        show = visible_lines if isinstance(error.__cause__, _OF_SEVERAL_LINES) else visible
         _complain(error.format_message(), show)
         return error.exit_code
     except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
