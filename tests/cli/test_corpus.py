@@ -170,9 +170,8 @@ def test_errors_are_one_harmless_line(
             continue  # a search for these words, which finds nothing
         assert result.code in (1, 2), command
         assert result.err.startswith("Error: "), command
-        # A mistake in a search is shown in it: two more lines.
-        allowed = (1, 3) if arguments[0] == "logs" else (1,)
-        assert len(result.err.splitlines()) == result.err.count("\n") in allowed, command
+        lines = 3 if command[:2] == ("logs", f'{text}"') else 1  # a search, with a mark under it
+        assert len(result.err.splitlines()) == result.err.count("\n") == lines, command
         assert dangerous(result.err.replace("\n", "")) == [], command
         _, shown = run_on_terminal_here(*command)
         assert dangerous(shown.replace("\n", "")) == [], command

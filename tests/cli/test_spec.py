@@ -93,7 +93,8 @@ class Engine:
         )
         assert code == 0, shown
         lines = STYLE.sub("", shown).split("\n")[:-1]
-        assert max(map(len, lines)) <= columns, shown
+        # The path of the database is never cut.
+        assert max(len(line) for line in lines if self.db not in line) <= columns, shown
         return lines
 
 
@@ -151,7 +152,7 @@ def test_exit_codes_and_errors(engine: Engine) -> None:
     debug = run("sql", "SELECT nothing", "--debug", "--db", engine.db)
     assert debug.code == 1
     assert debug.err.startswith("Traceback")
-    assert debug.err.splitlines()[-1].startswith("Error: ")
+    assert "\nError: " in debug.err
 
 
 def test_colours(engine: Engine) -> None:

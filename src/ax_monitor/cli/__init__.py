@@ -33,6 +33,9 @@ from ax_monitor.errors import RulesFileError, SearchSyntaxError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+# Each mistake of a file of rules has its line; a search has a mark under the place.
+_OF_SEVERAL_LINES: Final = (RulesFileError, SearchSyntaxError)
+
 OK: Final = 0
 ERROR: Final = 1
 INTERRUPTED: Final = 130
@@ -137,9 +140,7 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         _complain(error.format_message().rstrip(".") + where)
         return error.exit_code
     except click.ClickException as error:
-        # Of a file of rules every mistake has its line, and a search a mark under the place.
-        of_lines = isinstance(error.__cause__, (RulesFileError, SearchSyntaxError))
-        show = visible_lines if of_lines else visible
+        show = visible_lines if isinstance(error.__cause__, _OF_SEVERAL_LINES) else visible
         _complain(error.format_message(), show)
         return error.exit_code
     except BrokenPipeError:  # as in MonitorCommand, of what was still in the buffer
