@@ -209,7 +209,7 @@ def test_on_a_terminal_there_are_colours(db: str) -> None:
     filled(db)
     code, shown = run_on_terminal("alerts", "list", "--db", db)
     assert code == 0
-    assert "\x1b[1;31mcritical" in shown
+    assert "\x1b[31m\x1b[1mcritical" in shown
     assert "\x1b[31m text" not in shown
     code, shown = run_on_terminal("alerts", "list", "--severity", "info", "--db", db)
     assert "no open alerts" in shown

@@ -298,9 +298,9 @@ def test_workflows(engine: Engine) -> None:
     ).objects  # fmt: skip
     assert len(listed) == 5
     assert {(each["status"], each["tenant_id"]) for each in listed} == {("completed", "acme")}
-    (running,) = engine.run("workflows", "--status", "running", "--json", "--tenant", "globex",
-                            "--until", "2s").objects  # fmt: skip
-    assert running["workflow_name"] == "nightly"
+    running = engine.run("workflows", "--status", "running", "--json", "--tenant", "globex",
+                         "--until", "1ms").objects  # fmt: skip
+    assert "nightly" in {each["workflow_name"] for each in running}
     lines = engine.show("workflows", "--limit", "7")
     assert {"STARTED", "STATUS", "DURATION", "EXECUTION", "WORKFLOW"} <= {*lines[0].split()}
     assert len(lines) == 8
