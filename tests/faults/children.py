@@ -54,8 +54,8 @@ def stats_of(store: Store) -> str:
 
 
 def load(db: str, threads: str) -> None:
-    """Log from several threads until killed."""
-    logger = StructuredLogger(Store(db))
+    """Log from several threads until killed. Nothing is dropped, however slow the machine is."""
+    logger = StructuredLogger(Store(db, overflow_wait_ms=60_000))
     for thread in start_threads(int(threads), log_for_ever, logger):
         thread.join()
 

@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 import ax_monitor
+from ax_monitor.pipeline import failpoints
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import (
     Child,
@@ -111,7 +112,10 @@ def test_d2_ended_without_a_close(db: str, how: str, code: int) -> None:
     check_ledger(db, child.acked)
 
 
-@pytest.mark.parametrize("failpoint", ["before_write", "after_commit"])
+@pytest.mark.parametrize(
+    "failpoint",
+    ["before_write", "after_commit", "after_release", "before_checkpoint", "after_checkpoint"],
+)
 def test_d4_killed_around_the_commit(db: str, failpoint: str) -> None:
     """Between ring and database a kill loses and doubles nothing: progress is in the commit."""
     with Child("load", db, THREADS, failpoint=failpoint) as child:
@@ -132,7 +136,21 @@ def left_by_a_killed_process(db: str, count: int) -> list[str]:
     return child.acked
 
 
-@pytest.mark.parametrize("failpoint", ["recovery_after_chunk", "recovery_before_remove"])
+@pytest.mark.parametrize("failpoint", ["closing", "closed_database"])
+def test_d4_killed_while_closing(db: str, failpoint: str) -> None:
+    """The ring is taken over by the next one, which finds that it has all of it already."""
+    child = run("batches", db, "a", 3, code=-signal.SIGKILL, failpoint=failpoint)
+    assert len(child.acked) == 30
+    assert len(ring_paths(db)) == 1
+    assert recover(db).recovered == 0
+    check_ledger(db, child.acked)
+    assert not ring_paths(db)
+
+
+@pytest.mark.parametrize(
+    "failpoint",
+    ["recovery_after_chunk", "recovery_before_interrupt", "recovery_before_remove"],
+)
 def test_d4_the_recoverer_is_killed_too(db: str, failpoint: str) -> None:
     """A recovery that dies after a chunk, or before it removes the ring, is done again exactly."""
     acked = left_by_a_killed_process(db, 45_000)
@@ -155,6 +173,16 @@ def test_d4_recoverers_killed_at_random(db: str, kills: int) -> None:
             two.kill()
     recover(db)
     check_ledger(db, acked)
+
+
+def test_d4_every_failpoint_is_in_use() -> None:
+    """Each name stands at one place in the library, and in a test above."""
+    package = Path(ax_monitor.__file__).parent
+    code = "".join(path.read_text() for path in (package / "pipeline").glob("*.py"))
+    tests = Path(__file__).read_text()
+    for name in failpoints.NAMES:
+        assert code.count(f'failpoint("{name}")') == 1, name
+        assert f'"{name}"' in tests, name
 
 
 def test_d4_two_stores_of_one_process_recover_one_ring(db: str) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from ax_monitor.clock import Clock
 from ax_monitor.errors import StorageError
+from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
 SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
@@ -56,7 +57,9 @@ class Maintenance:
         wal = writer.wal()
         due = self._unsynced and self.sync_due(self._clock.monotonic())
         if wal.pages - wal.copied > CHECKPOINT_PAGES or (idle and due):
+            failpoint("before_checkpoint")
             wal = writer.checkpoint()
+            failpoint("after_checkpoint")
             self._last_sync_s = self._clock.monotonic()
             self._unsynced = False
             if wal.pages > RESTART_PAGES:

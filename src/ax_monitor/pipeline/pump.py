@@ -295,6 +295,7 @@ class Pump:
             self._ring.unclaim()
             raise
         self._ring.release()
+        failpoint("after_release")
         self._unsure = False
         self._caught_up = self._last_drain
         self.batches += 1
@@ -528,6 +529,7 @@ class Pump:
         writer, self._writer = self._writer, None
         try:
             if writer is not None:
+                failpoint("closing")
                 try:
                     if self._clock.monotonic() < self._close_by and self.last_error is None:
                         if not self._recorder.inherited:
@@ -539,6 +541,7 @@ class Pump:
         except StorageError as error:
             self._report(str(error))
         finally:
+            failpoint("closed_database")
             self._recorder.close()
 
     def after_fork_in_child(self) -> Any:

@@ -58,6 +58,7 @@ def _recover(writer: Writer, orphan: ring_files.OrphanRing, total: Recovered) ->
                 return
         else:
             _replay(writer, data, offsets, header, total)
+            failpoint("recovery_before_interrupt")
             writer.interrupt_traces(header["ring_id"])
             writer.interrupt_executions(header["ring_id"])
             failpoint("recovery_before_remove")
