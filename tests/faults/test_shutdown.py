@@ -8,10 +8,12 @@ import signal
 import threading
 import time
 
+import apsw
 import pytest
 
 import ax_monitor
 from ax_monitor import Store, StructuredLogger
+from ax_monitor.storage import logs
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import (
     Child,
@@ -242,3 +244,25 @@ def test_x5_ctrl_c_during_close(db: str) -> None:
     recover(db)
     check_ledger(db, child.acked)
     assert json.dumps(stored_messages(db)) == '["m1"]'
+
+
+def test_the_last_to_close_leaves_an_empty_wal(db: str) -> None:
+    """All is in the one file then; who still reads keeps the WAL as it is, and close() short."""
+    with Store(db) as store:
+        logger = StructuredLogger(store)
+        for number in range(5000):
+            logger.info(f"m{number}", "test")
+        assert store.flush()
+        assert os.path.getsize(f"{db}-wal") > 100_000
+    assert os.path.getsize(f"{db}-wal") == 0
+    reader = apsw.Connection(db, flags=apsw.SQLITE_OPEN_READONLY)
+    reader.execute("BEGIN").fetchall()
+    assert reader.execute("SELECT count(*) FROM logs").fetchall() == [(5000,)]
+    store = Store(db)
+    StructuredLogger(store).info("one more", "test")
+    store.close()
+    assert os.path.getsize(f"{db}-wal") > 0
+    assert reader.execute("SELECT count(*) FROM logs").fetchall() == [(5000,)]
+    reader.close()
+    with Store(db, read_only=True) as store:
+        assert store.read(logs.count_logs) == 5001

@@ -63,7 +63,7 @@ class Maintenance:
             self._last_sync_s = self._clock.monotonic()
             self._unsynced = False
             if wal.pages > RESTART_PAGES:
-                writer.checkpoint(restart=True)
+                writer.checkpoint("restart")
 
     def seal(self, writer: Writer, is_busy: Callable[[], bool]) -> None:
         """Bring samples of minutes that are over into their final form, for a moment.

@@ -535,7 +535,7 @@ class Pump:
                         if not self._recorder.inherited:
                             writer.interrupt_traces(self._ring.ring_id)
                             writer.interrupt_executions(self._ring.ring_id)
-                        writer.checkpoint()
+                        writer.checkpoint("truncate")
                 finally:
                     writer.close()
         except StorageError as error:

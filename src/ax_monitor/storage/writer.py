@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import apsw
 
@@ -30,6 +30,11 @@ from ax_monitor.storage.sealing import Sealer
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
 RESTART_WAIT_MS = 50
+_MODES = {
+    "go on": apsw.SQLITE_CHECKPOINT_PASSIVE,
+    "restart": apsw.SQLITE_CHECKPOINT_RESTART,
+    "truncate": apsw.SQLITE_CHECKPOINT_TRUNCATE,
+}
 
 
 def ring_salt(ring_id: bytes) -> int:
@@ -221,14 +226,16 @@ class Writer:
             except apsw.BusyError:
                 return WalState(0, 0)  # another process opens or closes the file: look next time
 
-    def checkpoint(self, *, restart: bool = False) -> WalState:
+    def checkpoint(self, then: Literal["go on", "restart", "truncate"] = "go on") -> WalState:
         """Copy the WAL back into the database, as far as readers allow (and sync both).
 
-        With `restart`, also wait a moment for readers, so that the WAL starts over.
+        Args:
+            then: "restart": also wait a moment for readers, so that the WAL starts over;
+                "truncate": and so that its file is empty.
         """
-        mode = apsw.SQLITE_CHECKPOINT_RESTART if restart else apsw.SQLITE_CHECKPOINT_PASSIVE
+        mode = _MODES[then]
         try:
-            if restart:
+            if then != "go on":
                 self._connection.set_busy_timeout(RESTART_WAIT_MS)
             return WalState(*self._connection.wal_checkpoint(mode=mode))
         except apsw.BusyError:
@@ -236,7 +243,7 @@ class Writer:
         except apsw.Error as error:
             raise translate(error, self.path, "checkpointing") from error
         finally:
-            if restart:
+            if then != "go on":
                 self._connection.set_busy_timeout(WRITER_BUSY_MS)
 
     def interrupt_traces(self, ring_id: bytes) -> int:
