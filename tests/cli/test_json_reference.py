@@ -12,6 +12,7 @@ import pytest
 import ax_monitor
 from tests.cli.corpus import OVER_10, Hostile, fill
 from tests.cli.helpers import run_here
+from tests.cli.test_main import EVERY
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -133,6 +134,13 @@ def test_links_lead_somewhere() -> None:
     for name, anchor in re.findall(r"\[([^]]*)\]\(#(.*?)\)", PAGE.read_text()):
         assert anchor == name.replace(" ", "-")
         assert KEYS[name]
+
+
+def test_every_command_with_json_is_on_the_page() -> None:
+    """A new one has to be put there."""
+    for name in EVERY:
+        if name not in ("sql", "bench") and "--json" in run_here(*name.split(), "--help").out:
+            assert any(each == name or each.startswith(f"{name} ") for each in KINDS), name
 
 
 def test_sql_has_the_columns_of_the_query(filled: Hostile) -> None:

@@ -34,9 +34,11 @@ from ax_monitor.cli._output import (
     visible,
     width_of,
 )
+from tests.cli.corpus import STYLE
 from tests.cli.helpers import (
     COMMAND,
     TIMEOUT_S,
+    changed_environment,
     environment,
     run_here,
     run_on_terminal_here,
@@ -189,6 +191,17 @@ def test_no_line_of_a_table_wraps(wide: str, columns: int) -> None:
         limit = max(columns, 4) if "chart" in arguments else columns
         for line in shown.split("\n"):
             assert cell_len(line) <= limit, (arguments, line)
+
+
+def test_forced_colours_are_styles_and_nothing_else(wide: str) -> None:
+    """On a pipe: the same text, uncut and unwrapped, however narrow a terminal would be."""
+    lists = [each for each in TABLES if each[0] in ("traces", "workflows", "budgets", "alerts")]
+    for arguments in lists:
+        plain = run_here(*arguments, "--db", wide).out
+        with changed_environment({"FORCE_COLOR": "1", "COLUMNS": "20"}):
+            forced = run_here(*arguments, "--db", wide).out
+        assert STYLE.search(forced), arguments
+        assert STYLE.sub("", forced) == plain, arguments
 
 
 def test_ids_of_a_narrow_table_find_their_records(wide: str) -> None:

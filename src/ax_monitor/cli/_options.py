@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from ax_monitor.config import configured_database_path, load
-from ax_monitor.errors import MonitorError
+from ax_monitor.errors import MonitorError, SchemaVersionError
 from ax_monitor.model.duration import parse_duration_ms
 from ax_monitor.model.vocabulary import Vocabulary
 from ax_monitor.pipeline.store import Store
@@ -54,6 +54,8 @@ class MonitorGroup(MonitorCommand, click.Group):
 
 
 def _explain(error: Exception) -> str:
+    if isinstance(error, SchemaVersionError):
+        return f"{error}: update ax-monitor, or pass another --db"
     if isinstance(error, MonitorError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:

@@ -19,7 +19,6 @@ import json
 import os
 import re
 import select
-import shutil
 import signal
 import sys
 import time
@@ -117,12 +116,12 @@ class Printer:
     @property
     def width(self) -> int | None:
         """The columns of the terminal, now; None on a pipe, where nothing is ever cut."""
-        return shutil.get_terminal_size().columns if self.is_terminal else None
+        return _terminal_size().columns if self.is_terminal else None
 
     @property
     def height(self) -> int | None:
         """The lines of the terminal, now; None on a pipe."""
-        return shutil.get_terminal_size().lines if self.is_terminal else None
+        return _terminal_size().lines if self.is_terminal else None
 
     def line(self, *parts: Part) -> None:
         """One line."""
@@ -190,6 +189,12 @@ class Printer:
                 # Ending already: a second Ctrl-C would leave the screen as it is.
                 signal.signal(signal.SIGINT, signal.SIG_IGN)
                 raise
+
+
+def _terminal_size() -> os.terminal_size:
+    import shutil  # noqa: PLC0415 (costs 4 ms; a pipe does without)
+
+    return shutil.get_terminal_size()
 
 
 Report = Callable[[int | None], Iterable[Sequence[Part]]]

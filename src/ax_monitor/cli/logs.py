@@ -197,7 +197,9 @@ class Layout:
         yield f"{entry.level.value.upper():5}", _LEVEL_STYLES[entry.level]
         yield " "
         source = visible(entry.source)
-        yield source + " " * (self._source_width - width_of(source)), "cyan"
+        if self._printer.is_terminal:
+            source += " " * (self._source_width - width_of(source))
+        yield source, "cyan"
         yield " "
         yield self._cut(entry.message)
         if self._ids:

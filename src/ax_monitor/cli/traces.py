@@ -268,4 +268,4 @@ def _bar(span: Span, begin: int, end: int, width: int, *, full: bool) -> str:
     first = min(width - 1, int((span.begins_ns - begin) * scale))
     ends = end if span.ends_ns is None else span.ends_ns
     last = max(first + 1, min(width, round((ends - begin) * scale)))
-    return (" " * first + ("█" if full else "░") * (last - first)).ljust(width)
+    return " " * first + ("█" if full else "░") * (last - first)

@@ -250,10 +250,12 @@ class Tour:
         command = [sys.executable, "-m", "ax_monitor", *arguments, "--db", str(self._database)]
         environment = {**os.environ, "COLUMNS": str(self._console.width)}
         if self._console.record:
+            environment["FORCE_COLOR"] = "1"
             done = subprocess.run(
                 command, stdout=subprocess.PIPE, text=True, env=environment, check=True
             )
-            self._console.print(Text.from_ansi(done.stdout))
+            shown = Text.from_ansi(done.stdout)
+            self._console.print(shown, no_wrap=True, overflow="ellipsis")
         else:
             self._console.file.flush()
             subprocess.run(command, env=environment, check=True)
