@@ -1,7 +1,7 @@
 """Write docs/reference/: a page for each part of the public interface, out of its docstrings.
 
-Signatures are read from the sources and stubs (with griffe), so nothing has to be imported for them;
-docstrings of the kernels, which stubs do not have, come from the kernels. `make docs`.
+Signatures and docstrings are read from the sources and stubs, with griffe; the docstrings of the
+kernels, which stubs do not have, come from the kernels. `make docs`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Page:
         title: Its heading.
         about: What it is about, and where more is said.
         names: Of `ax_monitor.__all__`.
-        also: What these return, or what is imported from elsewhere: full names.
+        also: What these return, by full names: nobody makes one oneself.
+        elsewhere: What is imported from another module: full names.
         native: Methods that a service has from its kernel.
     """
 
@@ -45,6 +46,7 @@ class Page:
     about: str
     names: tuple[str, ...]
     also: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()
     native: tuple[str, ...] = ()
 
 
@@ -62,7 +64,7 @@ PAGES: Final = (
         "`monitor.logger`, `ax_monitor.logger`, and the handler for standard `logging`, of which "
         "[a how-to](../how-to/stdlib-logging.md) says more.",
         ("StructuredLogger", "LogEntry", "LogQuery", "LogPage", "LogLevel", "search_text"),
-        also=("ax_monitor.logging_handler.AxHandler",),
+        elsewhere=("ax_monitor.logging_handler.AxHandler",),
         native=("debug", "info", "warn", "error", "fatal", "log_at"),
     ),
     Page(
@@ -96,7 +98,7 @@ PAGES: Final = (
     Page(
         "metrics",
         "Metrics",
-        "`monitor.metrics`, `ax_monitor.metrics`; and `monitor.system`, which measures the machine.",
+        "`monitor.metrics`, `ax_monitor.metrics`; and `monitor.system`, which samples the machine.",
         (
             "MetricsCollector",
             "SystemSampler",
@@ -212,8 +214,12 @@ PAGES: Final = (
         ),
     ),
 )
+# Methods that services have for each other, or that all records have.
+FOR_SERVICES: Final = frozenset(("after_fork_in_child", "store_closes", "tick", "to_dict"))
+# Of classes most of whose methods are for services: those for users.
+FOR_USERS: Final = {"Store": ("flush", "stats", "close"), "Events": ("on", "off", "flush")}
 LINKS: Final = {name: page for page in PAGES for name in page.names} | {
-    name.rpartition(".")[2]: page for page in PAGES for name in page.also
+    name.rpartition(".")[2]: page for page in PAGES for name in (*page.also, *page.elsewhere)
 }
 
 
@@ -325,8 +331,7 @@ def runtime_docstring(path: str) -> str:
     thing: Any = importlib.import_module(f"ax_monitor._native.{module}")
     for name in rest.split("."):
         thing = getattr(thing, name)
-    lines = (inspect.getdoc(thing) or "").split("\n")
-    return "\n".join(lines[1:] if lines[0].rstrip().endswith(")") else lines).strip()
+    return re.sub(r"\A[\w.]+\(.*\n*", "", inspect.getdoc(thing) or "").strip()
 
 
 def docstring_of(thing: Any) -> str:
@@ -337,15 +342,16 @@ def docstring_of(thing: Any) -> str:
 
 
 def members(cls: Any, page: Page) -> Iterator[tuple[str, Any]]:
-    """The methods and properties that are meant for users."""
-    for name, member in cls.all_members.items():
-        if name.startswith("_") or not (member.is_function or member.is_attribute):
-            continue
+    """The methods and properties that are meant for users, what all services have last."""
+    of_all = [name for base in cls.mro() if base.name == "Service" for name in base.members]
+    for name, member in sorted(cls.all_members.items(), key=lambda item: item[0] in of_all):
         target = member.final_target if member.is_alias else member
+        known = target.is_function or target.is_attribute
+        if name.startswith("_") or name in FOR_SERVICES or not known:
+            continue
         if "._native." in target.path and name not in page.native:
             continue
-        text = docstring_of(target)
-        if text and not text.startswith("Called by"):  # what the store calls, users do not
+        if name in FOR_USERS.get(cls.name, (name,)) and docstring_of(target):
             yield name, target
 
 
@@ -362,7 +368,7 @@ def rendered(thing: Any, page: Page) -> Iterator[str]:
         yield f"```python\n{signature(thing, f'ax_monitor.{thing.name}')}\n```"
         yield from described(docstring_of(thing), thing, page)
         return
-    where = thing.path if thing.name not in exported() else f"ax_monitor.{thing.name}"
+    where = f"ax_monitor.{thing.name}" if thing.name in page.names else thing.path
     values = [m for m in thing.members.values() if m.is_attribute and m.name.isupper()]
     bases = [str(base) for base in thing.bases]
     if "Vocabulary" in bases:
@@ -370,7 +376,7 @@ def rendered(thing: Any, page: Page) -> Iterator[str]:
         yield "`" + "` · `".join(words) + "`"
     elif any(base.endswith(("Error", "Exception")) for base in bases):
         yield "```python\n" + f"class {where}({', '.join(bases)})" + "\n```"
-    else:
+    elif thing.path not in page.also:
         yield "```python\n" + f"class {signature(thing, where)}" + "\n```"
     yield from described(docstring_of(thing), thing, page)
     for name, member in members(thing, page):
@@ -384,18 +390,15 @@ def rendered(thing: Any, page: Page) -> Iterator[str]:
         yield from described(docstring_of(member), member, page)
 
 
-def exported() -> set[str]:
-    return {name for page in PAGES for name in page.names}
-
-
 def page_text(package: griffe.Module, page: Page) -> str:
     parts = [f"# {page.title}", "Generated from the docstrings by `make docs`.", page.about]
     things = [package[name] for name in page.names]
-    things += [package[name.removeprefix("ax_monitor.")] for name in page.also]
+    things += [package[name.removeprefix("ax_monitor.")] for name in (*page.also, *page.elsewhere)]
     if page.name == "errors":
-        tree = package["errors"].docstring.value
-        parts.append("```text\n" + inspect.cleandoc(tree.split("::\n")[1].split("\n\nRec")[0]) + "\n```")
-        parts.append("Rec" + tree.split("\n\nRec")[1].strip())
+        docstring = package["errors"].docstring
+        assert docstring is not None
+        _, _, tree, *rest = docstring.value.split("\n\n")
+        parts += [f"```text\n{inspect.cleandoc(tree)}\n```", *rest]
     for thing in things:
         parts.extend(part for part in rendered(thing, page) if part)
     return "\n\n".join(parts) + "\n"
@@ -409,6 +412,9 @@ def index_text(pages: Iterable[Page]) -> str:
         "`ax_monitor` itself. The commands are in [cli.md](cli.md), the options in",
         "[configuration.md](../configuration.md), the tables of the database in",
         "[schema.sql](../schema.sql)" + json_link(),
+        "",
+        "Every record (`LogEntry`, `Trace`, `Alert`, …) has `to_dict()`: itself as data that",
+        "`json.dumps` takes, keyed by field name.",
         "",
         "| page | names |",
         "|---|---|",

@@ -6,9 +6,9 @@
 | any, whose first line is the comment `# NAME.EXT` | written to that file |
 | `console` | each `$ command` is run by bash; the lines after it are its output |
 
-`…` in an output stands for anything, and any space for any other. `^C` as the last line of an output
-interrupts the command once it has shown what stands before. A command must exit with 0, or end by
-that interrupt; what it exports, and the folder it goes to, count for the commands after it.
+`…` in an output stands for anything, and any space for any other. `^C` as the last line of an
+output interrupts the command once it has shown what stands before. A command must exit with 0, or
+end by that interrupt; what it exports, and the folder it goes to, count for the commands after it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from markdown_it import MarkdownIt
 TIMEOUT_S = 60.0
 RUN, ILLUSTRATIONS = ("python", "console"), ("", "text")
 FILE_NAME = re.compile(r"# ([\w-]+\.(?:py|toml|yaml|conf))\b")
-# Runs what comes as JSON lines; whatever is printed meanwhile, by threads and children too, is shown.
+# Runs what comes as JSON lines; what is printed meanwhile, by threads and children too, is shown.
 PYTHON = """
 import json, os, sys, tempfile, traceback
 replies, output = os.fdopen(os.dup(1), "w"), tempfile.TemporaryFile()
