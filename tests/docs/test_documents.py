@@ -46,8 +46,10 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     made.close()
 
 
-RUN = [
-    d for d in DOCUMENTS if any(block.language not in ("", "text", "pycon") for block in blocks(d))
+TO_RUN = [
+    document
+    for document in DOCUMENTS
+    if document not in GENERATED and any(b.language not in ILLUSTRATIONS for b in blocks(document))
 ]
 
 
