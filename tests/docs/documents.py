@@ -31,7 +31,7 @@ from markdown_it import MarkdownIt
 
 TIMEOUT_S = 60.0
 RUN, ILLUSTRATIONS = ("python", "console"), ("", "text")
-FILE_NAME = re.compile(r"# ([\w-]+\.(?:py|toml|yaml|conf))\b")
+FILE_NAME = re.compile(r"# ([\w.-]+\.(?:py|toml|yaml))\b")
 # Runs what comes as JSON lines; what is printed meanwhile, by threads and children too, is shown.
 PYTHON = """
 import json, os, sys, tempfile, traceback
