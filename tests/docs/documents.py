@@ -14,6 +14,7 @@ end by that interrupt; what it exports, and the folder it goes to, count for the
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -104,6 +105,7 @@ class Reader:
     folder: Path
     environment: dict[str, str]
     left_out: Mapping[str, str] = field(default_factory=dict)  # beginning of a command: why
+    instead: Mapping[str, str] = field(default_factory=dict)  # the same: what is run in its place
     _python: subprocess.Popen[str] | None = None
 
     def read(self, document: Path) -> None:
@@ -147,6 +149,9 @@ class Reader:
     def _run_command(self, command: Command, where: str) -> None:
         if command.text.startswith(tuple(self.left_out)):
             return
+        for beginning, other in self.instead.items():
+            if command.text.startswith(beginning):
+                command = dataclasses.replace(command, text=other)
         shown, interrupted = command.output.removesuffix("^C").rstrip(), "^C" in command.output
         handle, state = tempfile.mkstemp()
         os.close(handle)
