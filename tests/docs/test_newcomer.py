@@ -1,4 +1,4 @@
-"""A newcomer's path: a fresh clone, and the README top to bottom. It builds the kernels: minutes."""
+"""A newcomer's path: a fresh clone, and the README top to bottom. It builds the kernels."""
 
 from __future__ import annotations
 
