@@ -61,8 +61,10 @@ format: $(VENV)/.dev ## let ruff format the Python code
 picture: $(VENV)/.demo ## run the tour and draw it as docs/demo.svg
 	$(BIN)/python docs/make_picture.py
 
-docs: $(VENV)/.dev ## regenerate docs/schema.sql and docs/configuration.md
+docs: $(VENV)/.test ## regenerate what follows from the code: schema.sql, configuration.md, reference/
 	$(BIN)/python docs/make_schema.py
+	$(BIN)/python docs/make_reference.py
+	$(BIN)/python docs/make_cli.py
 
 debug-test: ## the tests on kernels built with checks and without optimisation (.venv-debug)
 	AX_MONITOR_BUILD=debug $(MAKE) VENV=.venv-debug test

@@ -46,6 +46,9 @@ class _made_once(cached_property[T]):  # noqa: N801 (a decorator)
 class Monitor:
     """All services on one store.
 
+    `logger, tracer, metrics, workflows, alerts, costs, health, retention, system` are its services,
+    `store` and `events` are what they share.
+
     By itself it evaluates the alert rules, if there are any (every 60 s), checks the health and the
     budgets, if somebody listens to their events (every 30 s, every 5 minutes), and deletes what is
     old (every hour; see `RetentionService`), all on one thread. Each can be set and switched off by

@@ -60,8 +60,8 @@ class StructuredLogger(Service, LogChannel):
         buffer_size: Wake the writer when so many records wait (default 50).
         min_level: Lowest level that is recorded (default "info").
         flush_interval_ms: Write at least so often (default 5000).
-        overflow: What happens when the ring is full because the ring was full:
-            "block" (default) waits a bounded time and then drops, "drop_newest", "drop_oldest".
+        overflow: What happens when the ring is full: "block" (default) waits a bounded time and
+            then drops, "drop_newest", "drop_oldest".
             Drops are counted, and reported by the event `log.dropped` and a warning record.
 
     Events (`on`): `log` (LogEntry), `flush_error` ({error, pending}), `log.dropped` (counts). They
