@@ -123,12 +123,13 @@ sqlite3.connect(path).execute("SELECT count(*) FROM logs").connection.close()
 subprocess.run([sys.executable, "-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
     "c.execute('DELETE FROM metric_rows'); c.commit(); c.close()", path], check=True)
 gone = not __import__("os").path.exists(path + "-wal")
+assert [entry.message for entry in logger.query_logs()] == ["first"]
 for number in range(5):
     logger.info(f"acknowledged {number}", "test")
     import time
     deadline = time.monotonic() + 20
     while not store.flush():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, store.stats()
 print(gone, store.stats().missing)
 """
 

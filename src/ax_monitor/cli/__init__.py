@@ -20,8 +20,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -129,7 +130,8 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         if hasattr(stream, "reconfigure"):  # a terminal that can't show a character gets its escape
             stream.reconfigure(errors="backslashreplace")
     try:
-        code: Any = command.main(arguments, standalone_mode=False)
+        with _interruptible():
+            code: Any = command.main(arguments, standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
         return code if isinstance(code, int) else OK
@@ -150,6 +152,30 @@ def _run(command: click.Command, arguments: Sequence[str] | None) -> int:
         return ERROR
     finally:
         _let_go_of_stdout()
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, once: the next one would hit what puts things in order."""
+    before = signal.getsignal(signal.SIGINT)
+    if before not in (signal.default_int_handler, signal.SIG_DFL):
+        yield  # ignored, as of `nohup`; or somebody else's
+        return
+    try:
+        signal.signal(signal.SIGINT, _interrupt)
+    except ValueError:  # not the main thread: Ctrl-C is not for this one
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    # Not SIG_IGN: Python complains of a signal that has come already.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 def _complain(text: str, show: Callable[[str], str] = visible) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -36,9 +35,6 @@ class MonitorCommand(click.Command):
         """Run it."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)  # ending already: once is enough
-            raise
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except BrokenPipeError:  # whoever reads has seen enough (`| head`)

@@ -183,12 +183,7 @@ class Printer:
                 redirect_stderr=False,
             ) as live,
         ):
-            try:
-                yield _Painting(self, live, fd)
-            except KeyboardInterrupt:
-                # Ending already: a second Ctrl-C would leave the screen as it is.
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                raise
+            yield _Painting(self, live, fd)
 
 
 def _terminal_size() -> os.terminal_size:

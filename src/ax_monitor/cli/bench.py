@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -66,11 +65,7 @@ def command(quick: bool, records: int, as_json: bool, debug: bool) -> None:
             "timer_ns": timer,
         }
         with step_bar(len(OPERATIONS)) as tell:
-            try:
-                rows = measure(folder, records, QUICK if quick else NORMAL, tell)
-            except KeyboardInterrupt:
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # or a second one leaves files behind
-                raise
+            rows = measure(folder, records, QUICK if quick else NORMAL, tell)
     if as_json:
         for row in rows:
             printer.json({**row.to_dict(), **where})

@@ -39,6 +39,7 @@ SAMPLES_SEGMENTS: Final = 8
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
+LOOK_S: Final = 1.0  # a query that finds the file replaced waits so long for the pump
 CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class Pump:
         open_writer: Makes a new one.
         events: Gets `flush_error` and `log.dropped`.
         log_drops: Records a warning about dropped records: `(dropped by reason) -> None`.
+        on_replaced: Called when the file is not the one any more that was opened.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Pump:
         options: StoreOptions,
         events: Events,
         log_drops: Callable[[dict[str, int]], None],
+        on_replaced: Callable[[], None],
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._recorder = recorder
@@ -77,6 +80,7 @@ class Pump:
         self._options = options
         self._events = events
         self._log_drops = log_drops
+        self._on_replaced = on_replaced
         self._clock = clock
         self.buffer_size = 1000
         self.flush_interval_ms = 5000
@@ -362,6 +366,8 @@ class Pump:
         self._report(f"writing to the database failed, {self._ring.held} records wait: {error}")
         if error.kind != "locked":
             self._let_go_of_writer()
+        if error.kind == "replaced":
+            self._on_replaced()
 
     def _let_go_of_writer(self) -> None:
         """The next round opens another one."""
@@ -454,12 +460,28 @@ class Pump:
                 if error.kind != "replaced":
                     raise
                 self._let_go_of_writer()
+                self._on_replaced()
                 return self._change(change)
 
     def _change(self, change: Callable[[Connection], T]) -> T:
         writer = self._ready_writer()
         self._maintenance.checkpoint(writer, idle=False)
         return writer.change(change)
+
+    def look_at_files(self) -> None:
+        """Open the database again at once if it has been replaced, not at the next batch."""
+        if not self._drain_lock.acquire(timeout=LOOK_S):
+            return  # it is being written to: the pump notices by itself
+        try:
+            if self._writer is not None:
+                try:
+                    self._writer.check_files()
+                except StorageError:
+                    self._let_go_of_writer()
+                    self._on_replaced()
+                    self._ready_writer()
+        finally:
+            self._drain_lock.release()
 
     def checkpoint(self) -> None:
         """Copy the WAL back into the database, as far as readers allow."""

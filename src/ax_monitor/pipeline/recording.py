@@ -33,6 +33,7 @@ class Recording:
         clock: The store's.
         events: Where the pump says what went wrong.
         on_fork: Called when a record is appended in a forked child before the fork hooks ran.
+        on_replaced: Called when the file is not the one any more that was opened.
 
     Raises:
         StorageError: as of `Store`.
@@ -46,6 +47,7 @@ class Recording:
         clock: Clock,
         events: Events,
         on_fork: Callable[[], None],
+        on_replaced: Callable[[], None],
     ) -> None:
         self._path = path
         self._options = options
@@ -69,6 +71,7 @@ class Recording:
             options=options,
             events=events,
             log_drops=self._report_drops,
+            on_replaced=on_replaced,
             clock=clock,
         )
         self.recorder.start_pump = self.pump.start

@@ -102,7 +102,7 @@ class Store:
         self.events = Events()
         self.scheduler = Scheduler(clock, self.events)  # what services do at regular times
         self.closed = False
-        self._readers = ReaderPool(self.path, vfs=self.options.vfs)
+        self._readers = ReaderPool(self.path, vfs=self.options.vfs, on_replaced=self._look_at_files)
         self._recording: Recording | None = None
         self._services: WeakSet[AttachedService] = WeakSet()
         if read_only:
@@ -121,7 +121,12 @@ class Store:
             clock=self.clock,
             events=self.events,
             on_fork=_after_fork_in_child,
+            on_replaced=lambda: _close_readers(self.path),
         )
+
+    def _look_at_files(self) -> None:
+        if self._recording is not None:
+            self._recording.pump.look_at_files()
 
     # -- recording --------------------------------------------------------------------------------
 
@@ -316,6 +321,13 @@ class Store:
 
 
 _open_stores: set[Store] = set()
+
+
+def _close_readers(path: str) -> None:
+    """A database has been replaced: no connection of this process may go on with the old one."""
+    for store in list(_open_stores):
+        if store.path == path:
+            store._readers.replace()
 
 
 def _at_exit() -> None:
