@@ -557,7 +557,9 @@ class Pump:
                         if not self._recorder.inherited:
                             writer.interrupt_traces(self._ring.ring_id)
                             writer.interrupt_executions(self._ring.ring_id)
-                        writer.checkpoint("truncate")
+                        wal = writer.checkpoint()
+                        if wal.copied == wal.pages:  # else others write, and would have to wait
+                            writer.checkpoint("truncate")
                 finally:
                     writer.close()
         except StorageError as error:
