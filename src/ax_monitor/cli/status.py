@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -163,7 +164,7 @@ class Layout:
         yield [
             (found.overall.value.upper(), _STYLES[found.overall.value]),
             "  ",
-            (found.database, "bold"),
+            (_short(found.database), "bold"),
             (f"  {self._time(found.timestamp)}", "dim"),
         ]
         yield from (
@@ -281,3 +282,9 @@ def sparkline(counts: Sequence[int]) -> str:
     largest = max(counts, default=0)
     tops = len(_BARS) - 1
     return "".join(_BARS[-(-count * tops // largest) if count else 0] for count in counts)
+
+
+def _short(path: str) -> str:
+    """A path from here, if it is below here."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith(os.pardir) else relative
