@@ -217,7 +217,10 @@ PAGES: Final = (
 # Methods that services have for each other, or that all records have.
 FOR_SERVICES: Final = frozenset(("after_fork_in_child", "store_closes", "tick", "to_dict"))
 # Of classes most of whose methods are for services: those for users.
-FOR_USERS: Final = {"Store": ("flush", "stats", "close"), "Events": ("on", "off", "flush")}
+FOR_USERS: Final = {
+    "Store": ("flush", "stats", "backup", "close"),
+    "Events": ("on", "off", "flush"),
+}
 LINKS: Final = {name: page for page in PAGES for name in page.names} | {
     name.rpartition(".")[2]: page for page in PAGES for name in (*page.also, *page.elsewhere)
 }

@@ -102,6 +102,7 @@ def failing(text: str) -> Iterator[tuple[str, ...]]:
     yield "metrics", "--range", text
     yield "sql", text
     yield "status", "--db", text
+    yield "backup", f"no folder/{text}"
     yield "alerts", "create", "x", "--metric", "m", "--when", text
     yield "cleanup", "--max-size", text
 
@@ -113,6 +114,7 @@ def with_database(arguments: tuple[object, ...], db: str) -> tuple[object, ...]:
 def test_every_command_is_among_them(hostile: Hostile, log_file: Path) -> None:
     """A new command has to be put here too; the demo has a database of its own."""
     assert {str(each[0]) for each in reading(hostile, log_file)} | {
+        "backup",
         "demo",
         "bench",
         "completion",

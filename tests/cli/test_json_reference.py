@@ -77,6 +77,7 @@ def arguments(command: str, filled: Hostile, folder: Path) -> tuple[object, ...]
         "alerts load": (file,),
         "alerts test": (filled.rules[0], "--since", "1h"),
         "import": ("--dry-run", file),
+        "backup": (f"{file}.copy",),
         "cleanup": ("--dry-run",),
     }
     if command == "metrics NAME":

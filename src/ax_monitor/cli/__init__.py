@@ -4,7 +4,8 @@
 |---|---|
 | `__init__` | the groups, and the way out: exit codes, one-line errors |
 | `status`, `logs`, `traces`, `workflows`, `metrics`, `costs`, `budgets` | one command each |
-| `import_`, `export`, `sql`, `cleanup`, `doctor`, `demo`, `bench`, `completion` | the same |
+| `import_`, `export`, `backup`, `sql`, `cleanup`, `doctor` | the same |
+| `demo`, `bench`, `completion` | the same, of no database of the user's |
 | `alerts`, `alert_rules`, `_alerting` | the command `alerts`, in three parts |
 | `_options` | options that several commands share, and what their values mean |
 | `_output` | everything that is printed: escaping, colours, widths, tables, times |
@@ -45,6 +46,7 @@ INTERRUPTED: Final = 130
 # is called, so that the list, and every other command, starts at once.
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "alerts": ("alerts", "See what is wrong, take care of it, and say what to watch."),
+    "backup": ("backup", "Copy the database into a new FILE, also while an engine writes."),
     "bench": ("bench", "Measure how fast everything is on this machine."),
     "budgets": ("budgets", "Say how much may be spent in a day, a week or a month."),
     "cleanup": ("cleanup", "Delete what is old, and give back the space that it took."),

@@ -551,6 +551,34 @@ def progress_bar(label: str, total: int | None) -> Iterator[Callable[[int], None
 
 
 @contextlib.contextmanager
+def page_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """The same for something that is only known to be so large while it goes on: (done, of all)."""
+    console = _console(sys.stderr) if sys.stderr is not None and sys.stderr.isatty() else None
+    if console is None or _is_dumb():
+        yield lambda done, total: None
+        return
+    from rich import progress  # noqa: PLC0415 (only a terminal needs it)
+
+    bar = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(visible(label), total=None)
+
+    def tell(done: int, total: int) -> None:
+        bar.start()  # at the first call: what fails at once shows none
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield tell
+    finally:
+        bar.stop()
+
+
+@contextlib.contextmanager
 def step_bar(steps: int) -> Iterator[Callable[[str], None]]:
     """A bar on stderr while the block runs, if that is a terminal; call it with what begins now.
 

@@ -258,6 +258,30 @@ class Store:
         self.flush()
         return run_in_slices(self.write, step, lambda: self.closed)
 
+    def backup(
+        self,
+        target: str | os.PathLike[str],
+        tell: Callable[[int, int], object] = lambda done, total: None,
+    ) -> int:
+        """Copy the database into a new file (mode 0600), while it is written to; its size in bytes.
+
+        What was recorded here before is in it, if it could be written within 5 s. What others have
+        in their rings is not.
+
+        Cost: the time to read and write the file; memory for 16 MiB. Recording and writing go on;
+        the WAL can't be copied back as long, and grows.
+
+        Args:
+            target: Where to; there must be no such file.
+            tell: Called with how many pages are done, and of how many.
+
+        Raises:
+            StorageError: the target is there already, or can't be written.
+        """
+        from ax_monitor.storage.backup import back_up  # noqa: PLC0415 (seldom needed)
+
+        return self.read(back_up, os.path.abspath(target), tell)
+
     def checkpoint(self) -> None:
         """Copy the WAL back into the file, as far as readers allow, so that it gives space back."""
         if self._recording is not None:
