@@ -1,7 +1,7 @@
 """`make fuzz`: the readers of `targets.py` against bytes that are found by what they reach.
 
-With atheris (`pip install 'ax-monitor[fuzz]'`) the mutations are guided by coverage; without it they
-are blind. Every target runs in a process of its own. What made one fail is in
+With atheris (`pip install 'ax-monitor[fuzz]'`) the mutations are guided by coverage; without it
+they are blind. Every target runs in a process of its own. What made one fail is in
 `build/fuzz/NAME/crash-*`; `python -m tests.fuzz NAME FILE` runs it again.
 """
 
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.file is not None:
-        from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (as in _guided)
+        from tests.fuzz.targets import TARGETS
 
         TARGETS[options.name].run(Path(options.file).read_bytes())
         return 0
@@ -59,10 +59,10 @@ def _folder(name: str) -> Path:
 
 
 def _guided(name: str, seconds: int) -> int:
-    import atheris  # type: ignore[import-not-found]  # noqa: PLC0415 (an extra)
+    import atheris  # type: ignore[import-not-found]
 
     with atheris.instrument_imports(include=["ax_monitor"]):
-        from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (only what is imported here counts)
+        from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
     folder = _folder(name)
     for seed in target.seeds():
@@ -84,7 +84,7 @@ def _guided(name: str, seconds: int) -> int:
 
 
 def _blind(name: str, seconds: int) -> int:
-    from tests.fuzz.targets import TARGETS  # noqa: PLC0415 (as in _guided)
+    from tests.fuzz.targets import TARGETS
 
     target = TARGETS[name]
     seeds = list(target.seeds())

@@ -146,7 +146,7 @@ def replay_a_ring(data: bytes) -> None:
     assert header is not None
     done = Recovered()
     _replay(_writer(), image, offsets, header, done)
-    assert done.records + done.rejected >= len({decode_record(image, at)[2] for at in offsets}) > -1
+    assert done.records + done.rejected >= len(offsets)
     _writer().interrupt_traces(ring_id)
     _writer().interrupt_executions(ring_id)
 
@@ -218,7 +218,7 @@ def read_headers(data: bytes) -> None:
 
 
 def _header_seeds() -> Iterable[bytes]:
-    yield b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrojo=00f067aa0ba902b7, congo=t61"
+    yield b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\nrojo=00f067aa0ba902b7, b=t61"
     yield b"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more\na@b=1,,c=2\nd=3"
 
 

@@ -574,6 +574,8 @@ cdef class RecordRing:
             self._claim_seq = self._sealed[n_sealed - 1].end_seq
             self._claimed = True
             return True
+        self._sum_last()
+        self._last = NULL               # else the next record would write to what is claimed
         base = self._base + <size_t> self._writing.index * self._segment_bytes
         used = <uint32_t> (self._at - base)
         if used > self._writing.read:
@@ -735,7 +737,7 @@ cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noe
         return 0
     if record.n_fields > RECORD_MAX_FIELDS or not 1 <= record.kind <= 15 or record.nonce != nonce:
         return 0
-    if record.seq >> SEQ_BITS:
+    if record.seq == 0 or record.seq >> SEQ_BITS:
         return 0
     if record.kind == KIND_SAMPLES and (
             record.n_fields or (record.length - sizeof(RecordHeader)) % sizeof(Sample)):
