@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-kernels soak lint format docs picture debug-test wheel clean
+.PHONY: help demo test bench bench-kernels soak sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,46 @@ bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (abou
 
 bench-kernels: $(VENV)/.test ## single kernels, with pytest-benchmark
 	$(BIN)/python -m pytest benchmarks/kernels --import-mode=prepend $(ARGS)
+
+# Kernels of a kind of their own, in build/KIND/lib, beside a copy of the Python code.
+build/%/lib/.built: $(VENV)/.dev $(SOURCES) $(wildcard tests/native_stress/*.pyx)
+	CC=gcc AX_MONITOR_BUILD=$* $(BIN)/python setup.py -q build --build-base build/$* --build-lib build/$*/lib
+	@touch $@
+
+# The sanitizers' runtimes, as gcc names them; where there are none, gcc gives the name back.
+runtime = $(shell gcc -print-file-name=lib$(1).so 2>/dev/null | grep /)
+SANITIZED_TESTS := tests/native tests/fuzz tests/faults/test_durability.py tests/faults/test_concurrency.py \
+  tests/services/test_workflow_machine.py tests/services/test_tracer_machine.py
+
+ifneq ($(call runtime,asan),)
+sanitize: build/sanitize/lib/.built ## the kernels' tests under AddressSanitizer and UBSan (gcc; a quarter of an hour)
+	$(BIN)/python setup.py -q build --build-base build/sanitize --build-lib build/sanitize/lib build_py
+	LD_PRELOAD="$(call runtime,asan) $(call runtime,ubsan)" PYTHONPATH=build/sanitize/lib PYTHONMALLOC=malloc \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(BIN)/python -m pytest -m "not soak" -n auto --timeout=600 $(if $(ARGS),$(ARGS),$(SANITIZED_TESTS))
+else
+sanitize:
+	@echo "skipped: the kernels' tests under sanitizers need gcc with libasan"
+endif
+
+ifneq ($(call runtime,tsan),)
+tsan: build/tsan/lib/.built ## threads on one ring under ThreadSanitizer (gcc; a minute)
+	$(TSAN) --seconds 30
+	@! $(TSAN) --seconds 3 --broken >/dev/null 2>&1 || { echo "ThreadSanitizer does not see a broken reader"; exit 1; }
+	@echo "nothing found, and a broken reader is"
+else
+tsan:
+	@echo "skipped: the stress test needs gcc with libtsan"
+endif
+TSAN = LD_PRELOAD=$(call runtime,tsan) PYTHONPATH=build/tsan/lib TSAN_OPTIONS=halt_on_error=1 \
+  $(shell command -v setarch >/dev/null && echo setarch -R) $(BIN)/python -m tests.native_stress
+
+fuzz: $(VENV)/.test ## bytes from outside, guided by coverage (six minutes; ARGS="--seconds 600" for more)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+mutants: $(VENV)/.test ## break the library on purpose, and require red tests (ARGS="--kernels" for those)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 lint: $(VENV)/.dev ## ruff, mypy, cython-lint, stubtest, import-linter
 	$(BIN)/ruff check .

@@ -3,7 +3,9 @@
 The module name is the path below ``ext/``, so there is no table to forget:
 ``ext/ax_monitor/_native/ring.pyx`` builds ``ax_monitor._native.ring``.
 ``AX_MONITOR_BUILD=debug`` builds without optimisation and with every check that Cython has, for the
-tests; but for overflow: the hashes and checksums wrap on purpose.
+tests; but for overflow: the hashes and checksums wrap on purpose. ``AX_MONITOR_BUILD=sanitize``
+builds what is shipped with AddressSanitizer and UndefinedBehaviorSanitizer (`make sanitize`), and
+``tsan`` with ThreadSanitizer, and the driver of its stress test (`make tsan`).
 """
 
 import os
@@ -13,7 +15,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 EXT = Path("ext")
-DEBUG = os.environ.get("AX_MONITOR_BUILD") == "debug"
+BUILD = os.environ.get("AX_MONITOR_BUILD", "")
+DEBUG = BUILD == "debug"
+SANITIZERS = {
+    "sanitize": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "tsan": ["-fsanitize=thread"],
+}
+SANITIZER = SANITIZERS.get(BUILD, [])
 
 DIRECTIVES = {
     "language_level": 3,
@@ -26,14 +34,31 @@ DIRECTIVES = {
     "cdivision": not DEBUG,
 }
 
+
+def _compile_args():
+    if DEBUG:
+        return ["-O0", "-g"]
+    return ["-O1", "-g", "-fno-omit-frame-pointer", *SANITIZER] if SANITIZER else ["-O3"]
+
+
 modules = [
     Extension(
         ".".join(pyx.relative_to(EXT).with_suffix("").parts),
         [str(pyx)],
-        extra_compile_args=["-O0", "-g"] if DEBUG else ["-O3"],
+        extra_compile_args=_compile_args(),
+        extra_link_args=SANITIZER,
     )
     for pyx in sorted(EXT.rglob("*.pyx"))
 ]
+if BUILD == "tsan":
+    modules.append(
+        Extension(
+            "ring_stress",
+            ["tests/native_stress/ring_stress.pyx"],
+            extra_compile_args=_compile_args(),
+            extra_link_args=SANITIZER,
+        )
+    )
 
 setup(
     ext_modules=cythonize(

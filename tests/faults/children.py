@@ -19,6 +19,7 @@ from typing import Any
 
 import ax_monitor
 from ax_monitor import MetricsCollector, Store, StructuredLogger
+from ax_monitor.pipeline import store as store_module
 from ax_monitor.storage import logs
 
 
@@ -338,7 +339,10 @@ def at_exit(db: str) -> None:
     logger: StructuredLogger
     daemon = threading.Thread(target=lambda: time.sleep(1000), daemon=True)
     daemon.start()
+    # As if the library was imported only now: its handler has been registered with its import.
+    atexit.unregister(store_module._at_exit)
     atexit.register(lambda: _log_many(logger, "before"))
+    atexit.register(store_module._at_exit)
     logger = StructuredLogger(Store(db))
     atexit.register(lambda: _log_many(logger, "after"))
     _log_many(logger, "main")

@@ -311,6 +311,17 @@ def test_d9_a_refused_record_takes_its_batch_along_and_says_why(db: str, writer:
     ]
 
 
+def test_d9_a_record_whose_json_is_damaged_is_a_bad_record(writer: Writer) -> None:
+    """The newest record of a ring has no checksum: its JSON may be cut, and no retry helps."""
+    ring, _buffer = new_ring(3)
+    span = {"span_id": "s", "trace_id": "t", "name": "n", "kind": "internal", "status": "ok"}
+    append(ring, SPAN, **span, start_ns=1, duration_ns=1, events='[{"a')
+    assert ring.claim()
+    with pytest.raises(StorageError, match="malformed JSON") as failure:
+        writer.write_claim(ring)
+    assert failure.value.kind == "record"
+
+
 # -- wrong use -------------------------------------------------------------------------------------
 
 

@@ -139,7 +139,11 @@ def test_the_logs_view_computes_the_same_ids(
     """The SQL expression behind `logs.id` gives what `record_id` gives, for any time and number."""
     connection = _schema(tmp_path_factory)
     connection.execute("DELETE FROM recorder_rings; DELETE FROM log_records")
-    connection.execute("INSERT INTO recorder_rings VALUES (1, x'00', ?, 0, 0)", (salt,))
+    connection.execute(
+        "INSERT INTO recorder_rings(ring, ring_id, salt, last_seq, updated_at) "
+        "VALUES (1, x'00', ?, 0, 0)",
+        (salt,),
+    )
     connection.executemany(
         "INSERT INTO log_records(seq, context, severity, ring, ring_seq, message) "
         "VALUES (?, 1, 9, 1, ?, 'm')",

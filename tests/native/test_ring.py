@@ -64,6 +64,19 @@ def _read(data: bytes) -> tuple[dict[int, tuple[Any, ...]], int]:
     return {seq: (kind, tag, when, fields) for kind, tag, seq, when, fields in records}, damaged
 
 
+def test_c5_appending_changes_no_byte_of_a_claim() -> None:
+    """The pump reads it without the GIL: not even the checksum of its last record comes late."""
+    ring, buffer = new_ring(3)
+    ring.append(KIND, TAG, (1, "x" * 50))
+    ring.append(KIND, TAG, (2,))
+    assert ring.claim()
+    before = [ring.claimed_record(seq) for seq in (1, 2)]
+    ring.append(KIND, TAG, (3,))
+    ring.append(KIND, TAG, (4,))
+    assert [ring.claimed_record(seq) for seq in (1, 2)] == before
+    assert all(record in bytes(buffer) for record in before)
+
+
 class RingMachine(RuleBasedStateMachine):
     """Appends, claims and releases in any order, always beside the model."""
 

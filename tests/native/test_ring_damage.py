@@ -219,6 +219,18 @@ def test_d7_noise_that_looks_like_records_does_no_harm(words: list[tuple[int, in
         assert len(decode_record(data, offset)) == 5
 
 
+@pytest.mark.parametrize("wrong", [0, 1 << 62, 1 << 63])
+def test_d7_a_sequence_number_that_nobody_gave_is_damage(wrong: int) -> None:
+    """The newest record has no checksum: a number that can't be has it counted, not replayed."""
+    seq = max(image().records)
+    at = image().places[seq].begin + 8
+    damaged = bytearray(image().data)
+    damaged[at : at + 8] = (wrong and wrong | seq).to_bytes(8, "little")
+    _, offsets, count = read_ring(bytes(damaged))
+    assert image().places[seq].begin not in offsets
+    assert count == 1
+
+
 @given(st.binary(max_size=200), st.integers(0, 250))
 @example(b"", 0)
 def test_decoding_checks_that_there_is_a_record(data: bytes, offset: int) -> None:

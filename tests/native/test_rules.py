@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import random
 import subprocess
 import sys
@@ -41,6 +42,9 @@ MINUTE = NOW // 60_000
 GT, GTE, LT, LTE, EQ, NEQ = range(6)
 AVG, SUM, MIN, MAX, COUNT, P50, P95, P99, RATE = range(9)
 YEARS = 10 * 365 * 86_400_000
+measures_memory = pytest.mark.skipif(
+    "libasan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer has memory of its own"
+)
 durations = st.sampled_from([0, 0, 1, 1000, 5000, 60_000])
 
 
@@ -525,6 +529,7 @@ def test_clear_forgets_samples_only() -> None:
     assert table.evaluate(NOW, 1) == [(0, RESOLVE, 9.0)]
 
 
+@measures_memory
 def test_idle_windows_give_their_memory_back() -> None:
     """Windows that were busy and are idle now leave room for as many others."""
     code = """
@@ -572,6 +577,7 @@ def test_a_jump_back_does_not_keep_a_window_busy() -> None:
     assert table.aggregate(0, back)[0] == 0
 
 
+@measures_memory
 def test_out_of_memory_leaves_things_as_they_are() -> None:
     """Where memory ends, in each call that may want some, there is a MemoryError; with memory
     again, the table goes on, and what it holds is consistent."""

@@ -46,7 +46,7 @@ cdef enum:
     PACK_CLOSED_BYTES = 64 * KEY_BYTES      # … and in one out of use: below it would hardly be shorter
     ROW_HEAD_BYTES = 10
     ROW_MAX_BYTES = ROW_HEAD_BYTES + 64 * 7     # counts are up to COUNT_MAX: 55 bits each
-    ROW_SLACK_BYTES = 8                     # counts are read and written eight bytes at a time
+    ROW_SLACK_BYTES = 16                    # counts are read eight bytes at a time, and 54 bits ahead
     ROWS_MIN_BYTES = 4096
     SCRATCH_MAX_PAGES = 64                  # beyond, odd data have filled it: give the memory back
 

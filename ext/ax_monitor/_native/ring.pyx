@@ -82,6 +82,7 @@ cdef enum:
     NO_SEGMENT = 0xFFFFFFFF
     SEGMENT_MIN_BYTES = RECORD_MAX_BYTES    # any record fits into an empty segment
     SHARED_BYTES = RECORD_MAX_BYTES - 4096  # for all fields of a record together, cut marks included
+    SEQ_BITS = 62                   # of a sequence number: a larger one is damage
     SAMPLES_MAX_BYTES = 4096        # of a record of samples: its checksum is made in one go, by somebody's call
 
 cdef struct RingHeader:
@@ -573,6 +574,8 @@ cdef class RecordRing:
             self._claim_seq = self._sealed[n_sealed - 1].end_seq
             self._claimed = True
             return True
+        self._sum_last()
+        self._last = NULL               # else the next record would write to what is claimed
         base = self._base + <size_t> self._writing.index * self._segment_bytes
         used = <uint32_t> (self._at - base)
         if used > self._writing.read:
@@ -733,6 +736,8 @@ cdef uint32_t record_length(const char *at, const char *end, uint32_t nonce) noe
     if record.length < sizeof(RecordHeader) or record.length & 7 or record.length > RECORD_MAX_BYTES:
         return 0
     if record.n_fields > RECORD_MAX_FIELDS or not 1 <= record.kind <= 15 or record.nonce != nonce:
+        return 0
+    if record.seq == 0 or record.seq >> SEQ_BITS:
         return 0
     if record.kind == KIND_SAMPLES and (
             record.n_fields or (record.length - sizeof(RecordHeader)) % sizeof(Sample)):

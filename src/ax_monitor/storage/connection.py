@@ -155,6 +155,9 @@ def _kind(error: apsw.Error) -> Literal["locked", "record", "other"]:
         return "locked"
     if isinstance(error, (apsw.ConstraintError, apsw.TooBigError, apsw.MismatchError)):
         return "record"
+    # A generic error; but our statements are right, so it is the JSON of a record that is not.
+    if isinstance(error, apsw.SQLError) and str(error).endswith("malformed JSON"):
+        return "record"
     return "other"
 
 
