@@ -8,7 +8,7 @@ from pathlib import Path
 import apsw
 import pytest
 
-from ax_monitor import Store, StructuredLogger
+from ax_monitor import AlertingService, Store, StructuredLogger
 from tests.conftest import FakeClock
 from tests.faults.harness import stored_messages, wait_until
 from tests.faults.power_cut_vfs import Change, Disk, PowerCutVFS
@@ -82,7 +82,7 @@ def test_d5_an_idle_recorder_syncs_within_a_second(
         logger.info("m0", "power")
         assert store.flush()
         store.checkpoint()
-        reader = apsw.Connection(str(db), vfs=vfs.vfs_name, flags=apsw.SQLITE_OPEN_READONLY)
+        reader = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
         if reading == "somebody reads":
             reader.execute("BEGIN; SELECT * FROM recorder_rings").fetchall()
         logger.info("m1", "power")
@@ -95,3 +95,36 @@ def test_d5_an_idle_recorder_syncs_within_a_second(
                 assert opened.flush()
             assert stored_messages(image) == ["m0", "m1"]
         reader.close()
+
+
+def test_d5_changes_are_synced_within_a_second(tmp_path: Path, clock: FakeClock) -> None:
+    """So is what is changed without being recorded, such as a rule."""
+    vfs = PowerCutVFS()
+    with Store(tmp_path / "monitor.db", vfs=vfs.vfs_name, clock=clock) as store:
+        assert store.flush()
+        condition = {"operator": "gt", "threshold": 1, "window_ms": 1000, "aggregation": "max"}
+        alerts = AlertingService(store)
+        alerts.create_rule("Deep", "too deep", "queue.depth", condition, "warning")
+        clock.advance(1.0)
+        wait_until(lambda: vfs.disk.is_synced("-wal"), 10, "synced within the window")
+        for image in images(vfs.disk, tmp_path, 10):
+            with Store(image) as opened:
+                assert [rule.name for rule in AlertingService(opened).list_rules()] == ["Deep"]
+
+
+def test_d5_closing_syncs(tmp_path: Path, clock: FakeClock) -> None:
+    """What was recorded before `close()` is safe, also while somebody reads."""
+    vfs = PowerCutVFS()
+    db = tmp_path / "monitor.db"
+    with Store(db, vfs=vfs.vfs_name, clock=clock) as store:
+        logger = StructuredLogger(store, flush_interval_ms=3_600_000, buffer_size=10**6)
+        logger.info("m0", "power")
+        assert store.flush()
+        reader = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
+        reader.execute("BEGIN; SELECT * FROM recorder_rings").fetchall()
+        logger.info("m1", "power")
+    for image in images(vfs.disk, tmp_path, 10):
+        with Store(image) as opened:
+            assert opened.flush()
+        assert stored_messages(image) == ["m0", "m1"]
+    reader.close()
