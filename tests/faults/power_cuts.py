@@ -279,12 +279,17 @@ def _found(db: str) -> Counter[int]:
     return found
 
 
-def cut_many(folder: Path, durability: Durability, count: int, seed: int) -> Counter[str]:
-    """So many cuts, of as many engines as it takes; their figures. The images are removed."""
+def cut_many(
+    folder: Path, durability: Durability, count: int, seed: int, *, until_s: float = float("inf")
+) -> Counter[str]:
+    """So many cuts, of as many engines as it takes; their figures. The images are removed.
+
+    Ends earlier at `until_s` on the monotonic clock.
+    """
     rng = random.Random(seed)
     total: Counter[str] = Counter()
     for number in itertools.count():
-        if total["cuts"] >= count:
+        if total["cuts"] >= count or time.monotonic() > until_s:
             return total
         place = folder / f"{durability}-{number}"
         place.mkdir()

@@ -120,6 +120,7 @@ def test_d5_closing_syncs(tmp_path: Path, clock: FakeClock) -> None:
         logger = StructuredLogger(store, flush_interval_ms=3_600_000, buffer_size=10**6)
         logger.info("m0", "power")
         assert store.flush()
+        store.checkpoint()
         reader = apsw.Connection(str(db), flags=apsw.SQLITE_OPEN_READONLY)
         reader.execute("BEGIN; SELECT * FROM recorder_rings").fetchall()
         logger.info("m1", "power")
