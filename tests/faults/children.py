@@ -10,6 +10,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -387,6 +388,28 @@ def flood_at_exit(db: str) -> None:
     time.sleep(0.3)
     logger.error("mlast", "child")  # for which the full ring has a reserve
     say("exiting")
+
+
+def flood_and_end(db: str, how: str) -> None:
+    """The same, with four threads, and in one of several ways."""
+    logger = StructuredLogger(Store(db), overflow="drop_newest")
+
+    def flood(name: str) -> None:
+        for number in itertools.count():
+            logger.info(f"m{name}-{number}", "flood", metadata={"n": number})
+
+    start_threads(4, flood)
+    time.sleep(random.uniform(0, 0.2))
+    logger.error("mlast", "child")
+    say("ending")
+    if how == "SIGTERM":
+        signal.pause()
+    elif how == "os._exit":
+        os._exit(3)
+    elif how == "sys.exit":
+        sys.exit(3)
+    elif how == "exception":
+        raise RuntimeError("the engine's own trouble")
 
 
 def no_threads(db: str) -> None:

@@ -12,6 +12,7 @@ import apsw
 import pytest
 
 import ax_monitor
+from tests.faults.disk_faults import HOW, Durability, Fault, How, fail_each
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import (
     Child,
@@ -169,41 +170,23 @@ def test_d4_two_stores_of_one_process_recover_one_ring(db: str) -> None:
     check_ledger(db, acked)
 
 
-OPERATIONS = ("xWrite", "xSync", "xTruncate")
-
-
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize("durability", ["normal", "strict"])
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)])
 @pytest.mark.timeout(600)
-def test_d6_every_write_fails_once(tmp_path: Path, step: int, durability: str, times: int) -> None:
+def test_d6_every_write_fails_once(tmp_path: Path, durability: Durability, times: int) -> None:
     """Whichever write or sync fails, and its successors too, each record is stored exactly once."""
-    vfs = FaultyVFS()
-    first = random.randint(1, step)
-    while True:
-        db = str(tmp_path / f"{first}.db")
-        vfs.faults.disarm()
-        store = ax_monitor.Store(db, vfs=vfs.vfs_name, durability=durability)
-        logger = ax_monitor.StructuredLogger(store)
-        assert store.flush()
-        vfs.faults.arm(*OPERATIONS, first=first, times=times)
-        messages = [f"m{number}" for number in range(60)]
-        for index, message in enumerate(messages):
-            logger.info(message, "d6")
-            if index % 10 == 9:
-                store.flush()
-        hit = vfs.faults.hit
-        vfs.faults.disarm()
-        wait_until(lambda s=store: s.flush(), 10)
-        check_invariant(store.stats())
-        assert store.stats().stored == len(messages)
-        store.close()
-        recover(db)
-        check_ledger(db, messages)
-        if not hit:
-            break
-        first += step
-    assert first > 3 * step, "faults were injected"
+    fault = Fault(("xWrite", "xSync", "xTruncate"), "I/O error", durability, times)
+    assert fail_each(tmp_path, fault, step=41) > 3, "faults were injected"
+
+
+@pytest.mark.parametrize("how", HOW)
+@pytest.mark.parametrize("operation", ["xWrite", "xSync", "xTruncate"])
+def test_d6_writes_syncs_and_truncates(tmp_path: Path, operation: str, how: How) -> None:
+    """The same of each operation alone, in each way in which a disk fails."""
+    if operation != "xWrite" and how == "short write":
+        pytest.skip("only writes are short")
+    fault = Fault((operation,), how, "normal", 2)
+    assert fail_each(tmp_path, fault, step={"xWrite": 97, "xSync": 5}.get(operation, 1)) > 0
 
 
 @pytest.mark.parametrize("times", [2, 30])
