@@ -38,9 +38,7 @@ class Fault:
     times: int
 
 
-def fail_each(
-    folder: Path, fault: Fault, *, step: int = 1, until_s: float = float("inf")
-) -> int:
+def fail_each(folder: Path, fault: Fault, *, step: int = 1, until_s: float = float("inf")) -> int:
     """Let the n-th operation fail, for every `step`-th n, until there is none; for how many n.
 
     Ends earlier at `until_s` on the monotonic clock. Raises AssertionError where a record is

@@ -114,7 +114,9 @@ class Engine:
         """Record, flush, delete, copy the WAL back, let time pass."""
         for _ in range(300):
             at_ms = self._clock.now_ms - OLD_MS
-            self._logger.log_at(9, "old " + "x" * self._rng.randrange(800), "power", timestamp_ns=at_ms * 10**6)
+            self._logger.log_at(
+                9, "old " + "x" * self._rng.randrange(800), "power", timestamp_ns=at_ms * 10**6
+            )
         retention = RetentionService(self._store, logs_days=30)
         acts = [self._record] * 6 + [self._checkpoint, self._idle, retention.run]
         for number in range(rounds):
@@ -188,7 +190,9 @@ class Engine:
             if self._strict or self._clock.now_s - at_s > WINDOW_S
         ]
         flushed = self._flushes[-1][1]
-        self.cuts.append(Cut(folder, operation, self._made, flushed, max(returned, default=0), ring))
+        self.cuts.append(
+            Cut(folder, operation, self._made, flushed, max(returned, default=0), ring)
+        )
 
     def _ring(self) -> bytes | None:
         found = list(self._folder.glob("monitor.db-ring-*"))

@@ -168,9 +168,7 @@ def _accepted(ledger: Path) -> int:
 # -- the comparison -------------------------------------------------------------------------------
 
 
-def _compare(
-    db: str, accepted: dict[str, int], total: dict[str, int], outcome: Outcome
-) -> None:
+def _compare(db: str, accepted: dict[str, int], total: dict[str, int], outcome: Outcome) -> None:
     found: defaultdict[str, dict[int, int]] = defaultdict(dict)
     torn = 0
 

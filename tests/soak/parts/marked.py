@@ -14,9 +14,7 @@ def run(folder: Path, count: int, seconds: float) -> Outcome:
     """All of them, if time suffices."""
     outcome = Outcome()
     command = [sys.executable, "-m", "pytest", "-q", "-m", "soak", "-x", f"--basetemp={folder}/t"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         said, _ = process.communicate(timeout=seconds * 2)
     except subprocess.TimeoutExpired:
