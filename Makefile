@@ -38,7 +38,7 @@ test: $(VENV)/.test ## the test suite (five to seven minutes)
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
 
 soak: $(VENV)/.test ## kills, power cuts, failing disks, load: an hour; writes docs/reliability-report.md
-	$(BIN)/python -m tests.soak $(ARGS)
+	$(BIN)/python -m tests.soak $(ARGS); status=$$?; $(BIN)/python docs/make_reliability.py; exit $$status
 
 soak-short: $(VENV)/.test ## the same in five minutes, with a twelfth of the counts
 	$(BIN)/python -m tests.soak --short $(ARGS)
@@ -64,8 +64,9 @@ format: $(VENV)/.dev ## let ruff format the Python code
 picture: $(VENV)/.demo ## run the tour and draw it as docs/demo.svg
 	$(BIN)/python docs/make_picture.py
 
-docs: $(VENV)/.dev ## regenerate docs/schema.sql and docs/configuration.md
+docs: $(VENV)/.dev ## regenerate docs/schema.sql, docs/configuration.md and docs/reliability.md
 	$(BIN)/python docs/make_schema.py
+	$(BIN)/python docs/make_reliability.py
 
 debug-test: ## the tests on kernels built with checks and without optimisation (.venv-debug)
 	AX_MONITOR_BUILD=debug $(MAKE) VENV=.venv-debug test

@@ -78,7 +78,7 @@ def _fail_at(path: Path, fault: Fault, first: int) -> int:
             _shrink(store, retention)
     hit = vfs.faults.hit
     vfs.faults.disarm()
-    wait_until(lambda: store.flush(), 10)
+    wait_until(store.flush, 10)
     retention.run()
     check_invariant(store.stats())
     assert store.stats().stored == len(messages) + 50

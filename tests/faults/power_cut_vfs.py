@@ -3,13 +3,13 @@
 The files are real. Beside them it is remembered what of each is safe on the disk, and which writes
 and truncates since its last sync are not. An image of the disk has all that is safe; each of the
 others is in it, or is not, or is torn: sector by sector it is there, is not, or is garbage. What is
-kept of one file says nothing about another. Writes that arrive in another order than they were made
-in need no case of their own: where two overlap, that is the same as if one of them was dropped.
+kept of one file says nothing about another. Writes that arrive in another order than they were
+made in need no case of their own: where two overlap, that is the same as if one was dropped.
 
 Assumed of the disk: a write changes no byte outside of it (SQLite's "powersafe overwrite", its
-default), and what a sync has returned for is there. Assumed of names: that of a new file is safe once
-the file has been synced, or its directory. SQLite syncs the directory with the first sync of a
-journal or WAL that it has made, and after a deletion where it asks for that. -shm is memory.
+default), and what a sync has returned for is there. Assumed of names: that of a new file is safe
+once the file has been synced, or its directory. SQLite syncs the directory with the first sync of
+a journal or WAL that it has made, and after a deletion where it asks for that. -shm is memory.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """An engine whose machine loses its power at random moments, and what must be there afterwards.
 
-One run of the engine is cut many times: within an operation of SQLite on its files, and so within a
-commit, a checkpoint, a deletion, the sealing of samples, the making of the file, an image of the disk
-is made, and the engine goes on.
+One run of the engine is cut many times: within an operation of SQLite on its files, and so within
+a commit, a checkpoint, a deletion, the sealing of samples, the making of the file, an image of the
+disk is made, and the engine goes on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import apsw
 

@@ -12,6 +12,9 @@ import apsw
 import pytest
 
 import ax_monitor
+from ax_monitor._native import RecordRing, decode_record
+from ax_monitor.storage.records import SPAN
+from tests.batches import append, log
 from tests.faults.disk_faults import HOW, Durability, Fault, How, fail_each
 from tests.faults.faulty_vfs import FaultyVFS
 from tests.faults.harness import (
@@ -246,8 +249,6 @@ def test_d7_an_unreadable_ring_keeps_nobody_waiting(db: str) -> None:
 
 def test_d8_a_live_pid_in_the_header_means_nothing(db: str) -> None:
     """A ring is recovered although a process with the pid of its dead owner lives: pids return."""
-    from ax_monitor._native import RecordRing
-
     recover(db)
     buffer = bytearray(4096 + 3 * 1024 * 1024)
     ring = RecordRing(lambda policy, priority: False)
@@ -286,3 +287,43 @@ def test_d8_rings_that_are_being_made_keep_their_locks(db: str) -> None:
         store.close()
     check_ledger(db, [f"m{index}" for index in range(6)])
     assert apsw.Connection(db).pragma("integrity_check") == "ok"
+
+
+def test_d9_a_poison_record_in_a_dead_ring_is_set_aside(db: str) -> None:
+    """A record that the database refuses goes to `recorder_rejects`; its neighbours are stored."""
+    recover(db)
+    buffer = bytearray(4096 + 3 * 1024 * 1024)
+    ring = RecordRing(lambda policy, priority: False)
+    ring.attach(buffer, os.urandom(16), segment_bytes=1024 * 1024, wake_fd=-1, pid=1)
+    for number in range(50):
+        log(ring, f"m{number}")
+    poison = append(ring, SPAN, span_id="s", trace_id="t", start_ns=1, duration_ns=1)  # no name
+    for number in range(50, 100):
+        log(ring, f"m{number}")
+    ring.detach()
+    Path(f"{db}-ring-1111111111111111").write_bytes(buffer)
+    assert recover(db).recovered == 100
+    check_ledger(db, [f"m{number}" for number in range(100)])
+    connection = apsw.Connection(db)
+    rejects = connection.execute("SELECT ring_seq, error, record FROM recorder_rejects").fetchall()
+    connection.close()
+    [(seq, error, record)] = rejects
+    assert seq == poison
+    assert "NOT NULL" in error
+    assert decode_record(record)[2] == poison
+    assert not ring_paths(db)
+
+
+def test_d9_a_poison_record_of_a_live_recorder_is_set_aside(db: str) -> None:
+    """The same without a death: it is counted as rejected, and the invariant holds."""
+    with ax_monitor.Store(db) as store:
+        logger = ax_monitor.StructuredLogger(store, flush_interval_ms=3_600_000, buffer_size=10**6)
+        for number in range(10):
+            logger.info(f"m{number}", "d9")
+        append(store.recorder.ring, SPAN, span_id="s", trace_id="t", start_ns=1, duration_ns=1)
+        for number in range(10, 20):
+            logger.info(f"m{number}", "d9")
+        assert store.flush()
+        assert store.stats().dropped == {"rejected": 1}
+        check_invariant(store.stats())
+    check_ledger(db, [f"m{number}" for number in range(20)])

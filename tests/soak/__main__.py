@@ -1,8 +1,9 @@
 """`python -m tests.soak`: the long run, part by part, each in a process and a time of its own.
 
 Two parts run at a time, on two cores. `make soak` writes docs/reliability-report.md, `make
-soak-short` writes build/reliability-report.md: the same with a twelfth of the time and of the counts,
-but for the marked tests, which take as long as they take. The exit code is 1 if anything failed.
+soak-short` writes build/reliability-report.md: the same with a twelfth of the time and of the
+counts, but for the marked tests, which take as long as they take. The exit code is 1 if anything
+failed.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def _one_file(db: str, total: dict[str, int], outcome: Outcome) -> None:
             _kill(pid)
             accepted[name] = _accepted(ledger)
             total["kills"] += 1
-        for _ in range(random.randrange(0, 3)):
+        for _ in range(random.randrange(1, 4)):
             pid = _fork(_recover, db)
             time.sleep(random.uniform(0, 0.1))
             _kill(pid, may_have_ended=True)
