@@ -74,7 +74,7 @@ class Engine:
         folder: For the database, and for the images.
         durability: Of the store.
         rng: Decides everything.
-        each: About one operation of so many is cut.
+        each: About one write of so many is cut.
         limit: So many cuts at most.
     """
 
@@ -171,7 +171,9 @@ class Engine:
     # -- the cuts ---------------------------------------------------------------------------------
 
     def _happens(self, operation: str) -> None:
-        if len(self.cuts) < self._limit and self._rng.random() * self._each < 1:
+        # Most operations are writes; the others are cut more often than their share.
+        each = self._each if operation == "write" else self._each / 25
+        if len(self.cuts) < self._limit and self._rng.random() * each < 1:
             self._cut(operation)
         elif self._rng.random() < 0.02:
             self._old_ring = self._ring() or b""

@@ -63,14 +63,14 @@ LANES = (
             "kills",
             "SIGKILL while three processes record all kinds into one file, and while one recovers",
             1000,
-            28,
+            24,
         ),
-        Part("power", "power cuts in both durability modes", 2000, 22),
+        Part("power", "power cuts in both durability modes", 2000, 16),
         Part(
             "disk",
             "the n-th write, sync or truncate fails: disk full, I/O error, short write",
             0,
-            9,
+            18,
         ),
     ),
 )

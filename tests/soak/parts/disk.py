@@ -13,13 +13,14 @@ from tests.soak.report import Outcome
 OPERATIONS = ("xTruncate", "xSync", "xWrite")  # the fewest first: what time is left is for writes
 MODES: tuple[Durability, ...] = ("normal", "strict")
 TIMES = (1, 4)
+FULL_S = 18 * 60  # in which there is time for every n
 
 
 def run(folder: Path, count: int, seconds: float) -> Outcome:
     """Every n; a larger step where time would not suffice."""
     outcome = Outcome()
     deadline = time.monotonic() + seconds
-    step = max(1, round(540 / seconds))  # an hour's run has time for every one
+    step = max(1, round(FULL_S / seconds))
     hits = dict.fromkeys(OPERATIONS, 0)
     combinations = [
         Fault((operation,), how, durability, times)
