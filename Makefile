@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-kernels soak sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
+.PHONY: help demo test bench bench-kernels soak soak-short sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,8 +37,11 @@ demo: $(VENV)/.demo ## the main job on real work, with something to look at (hal
 test: $(VENV)/.test ## the test suite (five to seven minutes)
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
 
-soak: $(VENV)/.test ## the long tests, with large counts
-	AX_MONITOR_TEST_EXAMPLES=2000 $(BIN)/python -m pytest --timeout=3600 $(ARGS)
+soak: $(VENV)/.test ## kills, power cuts, failing disks, load: an hour; writes docs/reliability-report.md
+	$(BIN)/python -m tests.soak $(ARGS); status=$$?; $(BIN)/python docs/make_reliability.py; exit $$status
+
+soak-short: $(VENV)/.test ## the same in five minutes, with a twelfth of the counts
+	$(BIN)/python -m tests.soak --short $(ARGS)
 
 bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (about twelve minutes)
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -101,10 +104,11 @@ format: $(VENV)/.dev ## let ruff format the Python code
 picture: $(VENV)/.demo ## run the tour and draw it as docs/demo.svg
 	$(BIN)/python docs/make_picture.py
 
-docs: $(VENV)/.test ## regenerate what follows from the code: schema.sql, configuration.md, reference/
+docs: $(VENV)/.test ## regenerate what follows from the code: schema.sql, configuration.md, reference/, reliability.md
 	$(BIN)/python docs/make_schema.py
 	$(BIN)/python docs/make_reference.py
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_reliability.py
 
 debug-test: ## the tests on kernels built with checks and without optimisation (.venv-debug)
 	AX_MONITOR_BUILD=debug $(MAKE) VENV=.venv-debug test

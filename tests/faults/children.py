@@ -10,6 +10,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import random
 import resource
 import signal
 import sys
@@ -141,7 +142,7 @@ def _log_many(logger: StructuredLogger, name: str) -> None:
         log(logger, f"m{name}-{number}")
 
 
-def fork_storm(db: str, forks: str, threads: str) -> None:
+def fork_storm(db: str, forks: str, threads: str, limit_s: str = "2") -> None:
     """Fork while threads log; every child logs, flushes and ends within its time."""
     store = Store(db)
     logger = StructuredLogger(store)
@@ -157,13 +158,13 @@ def fork_storm(db: str, forks: str, threads: str) -> None:
 
     for _ in range(int(threads)):
         threading.Thread(target=engine, args=(f"{_}",), daemon=True).start()
-    slowest = 0.0
+    durations = []
     for number in range(int(forks)):
         started = time.monotonic()
         pid = os.fork()
         if pid == 0:
             faulthandler.register(signal.SIGALRM, chain=True)  # say where, and die
-            signal.alarm(2)
+            signal.alarm(int(limit_s))
             log(logger, f"m{number}")
             if number % 2 == 0:
                 store.flush()
@@ -173,9 +174,9 @@ def fork_storm(db: str, forks: str, threads: str) -> None:
             os._exit(0)
         _, status = os.waitpid(pid, 0)
         assert status == 0, f"child {number} ended with status {status}"
-        slowest = max(slowest, time.monotonic() - started)
+        durations.append(time.monotonic() - started)
     stop.set()
-    say(f"slowest {slowest:.2f}")
+    say(json.dumps(durations))
     os._exit(0)
 
 
@@ -391,6 +392,30 @@ def flood_at_exit(db: str) -> None:
     time.sleep(0.3)
     logger.error("mlast", "child")  # for which the full ring has a reserve
     say("exiting")
+
+
+def flood_and_end(db: str, how: str) -> None:
+    """End in one of several ways while four daemon threads go on logging."""
+    logger = StructuredLogger(Store(db), overflow="drop_newest")
+
+    def flood(name: str) -> None:
+        for number in itertools.count():
+            logger.info(f"m{name}-{number}", "flood", metadata={"n": number})
+            if number % 20 == 0:
+                time.sleep(0.001)
+
+    start_threads(4, flood)
+    time.sleep(random.uniform(0, 0.2))
+    logger.error("mlast", "child")
+    say("ending")
+    if how == "SIGTERM":
+        signal.pause()
+    elif how == "os._exit":
+        os._exit(3)
+    elif how == "sys.exit":
+        sys.exit(3)
+    elif how == "exception":
+        raise RuntimeError("the engine's own trouble")
 
 
 def no_threads(db: str) -> None:

@@ -25,6 +25,7 @@ class Faults:
         self.seen = 0
         self.hit = 0
         self.lethal = False  # do not fail: kill the process
+        self.short = False  # a write that fails has written its first half
         self.gate: threading.Event | None = None  # calls wait until it is set
         self.waiting = threading.Event()  # a call waits at the gate
 
@@ -88,7 +89,12 @@ class FaultyFile(apsw.VFSFile):
         super().__init__("unix", name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:
-        self.faults.at("xWrite")
+        try:
+            self.faults.at("xWrite")
+        except apsw.Error:
+            if self.faults.short:
+                super().xWrite(data[: len(data) // 2], offset)
+            raise
         super().xWrite(data, offset)
 
     def xSync(self, flags: int) -> None:

@@ -31,11 +31,10 @@ from tests.faults.harness import (
 )
 
 
-@pytest.mark.parametrize("forks", [40, pytest.param(1000, marks=pytest.mark.soak)])
-@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("forks", [40])
 def test_c1_forks_while_threads_log(db: str, forks: int) -> None:
     """Every child forked beside eight logging threads records, queries and ends within 2 s."""
-    child = run("fork_storm", db, forks, 8, limit_s=3000)
+    child = run("fork_storm", db, forks, 8, limit_s=100)
     recover(db)
     stored = stored_messages(db)
     assert set(child.acked) <= set(stored)

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import pytest
 
 import ax_monitor
 from ax_monitor import MetricsCollector, Store, StructuredLogger
+from ax_monitor._native import RecordRing, read_ring
 from ax_monitor.storage import logs, metrics
+from tests.batches import log, series_of
 from tests.cli.helpers import environment
-from tests.faults.harness import check_invariant, wait_until
+from tests.faults.harness import check_invariant, recover, wait_until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -190,6 +193,34 @@ def test_d10_a_wal_that_lost_its_end(db: str, count: int) -> None:
         check = monitor.health.sync.check_recorder()
         assert str(stats.missing) in (check.message or "")
         assert check.status == "degraded"
+
+
+def test_d10_gaps_between_what_is_left_in_a_ring_are_counted(db: str) -> None:
+    """Space that was freed last is written next, so what the ring still has may have gaps."""
+    recover(db)
+    buffer = bytearray(4096 + 3 * 1024 * 1024)
+    ring = RecordRing(lambda policy, priority: False)
+    ring.attach(buffer, os.urandom(16), segment_bytes=1024 * 1024, wake_fd=-1, pid=1)
+    appended = 0
+    for _ in range(4):
+        for _ in range(1500):  # more than one segment, less than two
+            appended = log(ring, "m" * 1000)
+        assert ring.claim(3)
+        ring.release()
+    series = series_of(ring, 7, "cpu")  # samples, of which one record has several
+    for number in range(20):
+        series.record_at(number, 1_700_000_000_000)
+        appended += 1
+    appended += 1  # the definition of the series
+    assert ring.claim(3)
+    ring.release()
+    ring.detach()
+    _, offsets, _ = read_ring(bytes(buffer))
+    seqs = [int.from_bytes(buffer[at + 8 : at + 16], "little") for at in offsets]
+    assert any(after - before > 1 for before, after in pairwise(seqs)), "there is a gap"
+    Path(f"{db}-ring-1111111111111111").write_bytes(buffer)
+    stats = recover(db)
+    assert stats.missing == appended - stats.recovered > 0
 
 
 def test_d10_nothing_is_missing_after_an_ordinary_kill(db: str) -> None:

@@ -313,3 +313,32 @@ def test_s7_a_local_mount_on_a_network_share_is_local(
     monkeypatch.setattr(psutil, "disk_partitions", unknown)
     with Store(tmp_path / "monitor.db"):
         pass
+
+
+def test_z12_a_hostile_file_runs_nothing(db: str, tmp_path: Path) -> None:
+    """Triggers and views that somebody planted in the file call nothing that could do harm."""
+    with Store(db) as store:
+        StructuredLogger(store).info("m0", "z12")
+    planted = apsw.Connection(db)
+    planted.execute(
+        "CREATE TABLE hits(a);"
+        "CREATE TRIGGER planted AFTER INSERT ON log_records BEGIN "
+        "INSERT INTO hits VALUES (load_extension('/tmp/evil')); END;"
+        "CREATE VIEW tempting AS SELECT load_extension('/tmp/evil') AS a;"
+        "CREATE VIEW cut_short AS SELECT ax_deadline(1) AS a"
+    )
+    planted.close()
+    with Store(db) as store:
+        StructuredLogger(store).info("m1", "z12")
+        assert store.flush()
+        for view in ("tempting", "cut_short"):
+            sql = f"SELECT * FROM {view}"
+            with pytest.raises(StorageError, match=r"unsafe use of"):
+                store.peek(lambda connection, sql=sql: connection.execute(sql).fetchall())
+        forge = "PRAGMA writable_schema=ON; DELETE FROM sqlite_schema"
+        with pytest.raises(StorageError, match="may not be modified"):
+            store.write(lambda connection: connection.execute(forge).fetchall())
+    left = apsw.Connection(db)
+    assert left.execute("SELECT count(*) FROM hits").fetchall() == [(0,)]
+    left.close()
+    assert stored_messages(db) == ["m0", "m1"]

@@ -46,22 +46,26 @@ class Maintenance:
         """Is the next commit to be synced?"""
         return now_s >= self._last_sync_s + SYNC_S
 
-    def committed(self, now_s: float, *, synced: bool) -> None:
-        """A batch has been committed."""
+    def committed(self, now_s: float, *, synced: bool) -> bool:
+        """Something has been committed. Is it the first that has to be synced, once that is due?"""
+        first = not self._unsynced
         self._unsynced = not synced and not self._strict
         if synced:
             self._last_sync_s = now_s
+        return first and self._unsynced
 
     def checkpoint(self, writer: Writer, *, idle: bool) -> None:
         """Copy the WAL back if it is large, or if nothing else is to be done."""
         wal = writer.wal()
-        due = self._unsynced and self.sync_due(self._clock.monotonic())
-        if wal.pages - wal.copied > CHECKPOINT_PAGES or (idle and due):
+        now_s = self._clock.monotonic()
+        due = idle and self._unsynced and self.sync_due(now_s)
+        if wal.pages - wal.copied > CHECKPOINT_PAGES or due:
             failpoint("before_checkpoint")
-            wal = writer.checkpoint()
+            wal = writer.make_safe() if due else writer.checkpoint()
             failpoint("after_checkpoint")
-            self._last_sync_s = self._clock.monotonic()
-            self._unsynced = False
+            if due or wal.copied == wal.pages:
+                self._last_sync_s = now_s
+                self._unsynced = False
             if wal.pages > RESTART_PAGES:
                 writer.checkpoint("restart")
 

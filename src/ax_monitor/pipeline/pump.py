@@ -314,7 +314,7 @@ class Pump:
         first = writer.last_seq(ring.ring_id) + 1 if self._unsure else 0
         self._unsure = True
         if first > ring.claimed_seq:
-            writer.confirm(ring.ring_id)
+            writer.sync()
             return
         try:
             writer.write_claim(ring, first)
@@ -322,7 +322,7 @@ class Pump:
             if error.kind == "replaced":
                 raise
             if writer.last_seq(ring.ring_id) >= ring.claimed_seq:
-                writer.confirm(ring.ring_id)  # the COMMIT raised, and yet it has happened
+                writer.sync()  # the COMMIT raised, and yet it has happened
             elif error.kind == "record":
                 self._write_around_poison(writer)
             else:
@@ -466,7 +466,10 @@ class Pump:
     def _change(self, change: Callable[[Connection], T]) -> T:
         writer = self._ready_writer()
         self._maintenance.checkpoint(writer, idle=False)
-        return writer.change(change)
+        result = writer.change(change)
+        if self._maintenance.committed(self._clock.monotonic(), synced=False):
+            self._ring.wake()  # the thread does not know yet that a sync will be due
+        return result
 
     def look_at_files(self) -> None:
         """Open the database again at once if it has been replaced, not at the next batch."""
@@ -557,7 +560,7 @@ class Pump:
                         if not self._recorder.inherited:
                             writer.interrupt_traces(self._ring.ring_id)
                             writer.interrupt_executions(self._ring.ring_id)
-                        wal = writer.checkpoint()
+                        wal = writer.make_safe()
                         if wal.copied == wal.pages:  # else others write, and would have to wait
                             writer.checkpoint("truncate")
                 finally:

@@ -14,10 +14,14 @@ from ax_monitor._native import read_ring
 from ax_monitor.errors import StorageError
 from ax_monitor.pipeline import ring_files
 from ax_monitor.pipeline.failpoints import failpoint
+from ax_monitor.storage.records import SAMPLES
 from ax_monitor.storage.writer import Writer, ring_salt
 
 CHUNK_RECORDS = 20_000
-_NEVER = 2**63
+# See record.pxd.
+_HEADER_BYTES = 32
+_KIND_AT = 24
+_SAMPLE_BYTES = 24
 
 
 @dataclass(slots=True)
@@ -75,9 +79,7 @@ def _replay(
     ring_id = header["ring_id"]
     stored = writer.last_seq(ring_id)
     fresh = [offset for offset in offsets if _seq(data, offset) > stored]
-    # What was committed is overwritten in the ring sooner or later: then it can't be had again.
-    first = _seq(data, fresh[0]) if fresh else _NEVER
-    total.missing += max(0, min(first - 1, header["released_seq"]) - stored)
+    total.missing += _missing(data, fresh, stored, header["released_seq"])
     salt = ring_salt(ring_id)
     for start in range(0, len(fresh), CHUNK_RECORDS):
         chunk = fresh[start : start + CHUNK_RECORDS]
@@ -93,6 +95,29 @@ def _replay(
 
         total.rejected += write_around_poison(write, reject, 0, len(chunk))
         failpoint("recovery_after_chunk")
+
+
+def _missing(data: bytes, fresh: list[int], stored: int, released: int) -> int:
+    """How many records the database had, up to `released`, that neither it nor the ring has now.
+
+    What was committed is overwritten in the ring sooner or later, and not in its order: what was
+    freed last is written next. So there may be gaps between the records that are left.
+    """
+    missing, expected = 0, stored + 1
+    for offset in fresh:
+        seq = _seq(data, offset)
+        if seq > released:
+            break
+        missing += max(0, seq - expected)
+        expected = seq + _count(data, offset)
+    return missing + max(0, released + 1 - expected)
+
+
+def _count(data: bytes, offset: int) -> int:
+    """How many things were recorded by a record, as `record_count` of the kernels has it."""
+    if data[offset + _KIND_AT] != SAMPLES.number:
+        return 1
+    return (_length(data, offset) - _HEADER_BYTES) // _SAMPLE_BYTES
 
 
 def _seq(data: bytes, offset: int) -> int:

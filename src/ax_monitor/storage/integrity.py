@@ -8,6 +8,7 @@ copy of the index and the texts in a temporary database: exact, and no writer wa
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -249,7 +250,8 @@ def _size(path: str) -> int:
         return 0
 
 
-def _expected_schema(version: int) -> list[tuple[str, str, str]]:
+@functools.cache
+def _expected_schema(version: int) -> tuple[tuple[str, str, str], ...]:
     """Type, name and SQL of everything that a fresh file of this version has."""
     fresh = apsw.Connection(":memory:")
     try:
@@ -258,7 +260,7 @@ def _expected_schema(version: int) -> list[tuple[str, str, str]]:
         rows: list[tuple[Any, ...]] = fresh.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY type, name"
         ).fetchall()
-        return [(kind, name, sql) for kind, name, sql in rows]
+        return tuple((kind, name, sql) for kind, name, sql in rows)
     finally:
         fresh.close(True)
 

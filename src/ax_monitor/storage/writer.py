@@ -47,7 +47,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class WalState:
-    """What a checkpoint left: pages in the WAL, and how many of them are in the database too."""
+    """What a checkpoint left: pages in the WAL, and how many of them are in the database too.
+
+    Nobody can tell while another process opens or closes the file: -1 are copied then.
+    """
 
     pages: int
     copied: int
@@ -196,21 +199,17 @@ class Writer:
             with storage_errors(self.path, "configuring"):
                 self._connection.execute(f"PRAGMA synchronous={'FULL' if on else 'NORMAL'}")
 
-    def confirm(self, ring_id: bytes) -> None:
-        """Sync what the database has of a ring, after a commit that raised and yet happened.
+    def sync(self) -> None:
+        """Sync everything that has been committed: by a commit that changes nothing.
 
-        It was perhaps its sync that failed; the next commit's covers it.
+        Also what was committed although its COMMIT raised, perhaps because its sync failed.
         """
         with storage_errors(self.path, "committing to"):
             connection = self._connection
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute(
-                    "UPDATE recorder_rings SET updated_at = unixepoch('subsec') * 1000 "
-                    "WHERE ring_id = ?",
-                    (ring_id,),
-                )
+                connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed")
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -218,13 +217,24 @@ class Writer:
                 raise
         self.sync_next_commit(False)
 
+    def make_safe(self) -> WalState:
+        """Have everything that has been committed survive a power cut.
+
+        A checkpoint syncs the WAL before it copies from it, but copies, and so syncs, nothing where
+        a reader or another process is in its way.
+        """
+        wal = self.checkpoint()
+        if wal.copied < wal.pages and not self._strict:
+            self.sync()
+        return wal
+
     def wal(self) -> WalState:
         """How large the WAL is, without doing anything about it."""
         with storage_errors(self.path, "reading"):
             try:
                 return WalState(*self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_NOOP))
             except apsw.BusyError:
-                return WalState(0, 0)  # another process opens or closes the file: look next time
+                return WalState(0, -1)  # look next time
 
     def checkpoint(self, then: Literal["go on", "restart", "truncate"] = "go on") -> WalState:
         """Copy the WAL back into the database, as far as readers allow (and sync both).
