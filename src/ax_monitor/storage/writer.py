@@ -96,6 +96,7 @@ class Writer:
         self._file = file_identity(path)
         self._wal_file = file_identity(f"{path}-wal")
         self._replaced = False
+        self.commits = 0  # so far
 
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
@@ -152,6 +153,7 @@ class Writer:
                 else ("starting to write to" if statement < 0 else "committing to")
             )
             raise translate(error_from_code(code, message), self.path, doing)
+        self.commits += 1
         self.check_files()
         return self._batch.n_records
 
@@ -296,6 +298,7 @@ class Writer:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self.commits += 1
         self.check_files()
         return result
 
