@@ -36,7 +36,7 @@ CREATE INDEX log_contexts_tenant ON log_contexts(tenant_id) WHERE tenant_id IS N
 
 CREATE INDEX log_contexts_user ON log_contexts(user_id) WHERE user_id IS NOT NULL;
 
-CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, metric_changed INTEGER NOT NULL DEFAULT 0, alert_rules_version INTEGER NOT NULL DEFAULT 0, alert_states_version INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE recorder_state (contexts_removed INTEGER NOT NULL, metric_batch INTEGER NOT NULL DEFAULT 0, metric_sealed INTEGER NOT NULL DEFAULT 0, metric_changed INTEGER NOT NULL DEFAULT 0, alert_rules_version INTEGER NOT NULL DEFAULT 0, alert_states_version INTEGER NOT NULL DEFAULT 0, syncs INTEGER NOT NULL DEFAULT 0);
 
 CREATE TRIGGER log_contexts_ad AFTER DELETE ON log_contexts BEGIN
   UPDATE recorder_state SET contexts_removed = contexts_removed + 1;

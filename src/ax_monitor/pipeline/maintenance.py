@@ -33,6 +33,7 @@ class Maintenance:
         self._strict = strict
         self._next_seal_s = 0.0
         self._last_sync_s = clock.monotonic()
+        self._commits = 0
         self._unsynced = False
 
     @property
@@ -46,16 +47,21 @@ class Maintenance:
         """Is the next commit to be synced?"""
         return now_s >= self._last_sync_s + SYNC_S
 
-    def committed(self, now_s: float, *, synced: bool) -> bool:
-        """Something has been committed. Is it the first that has to be synced, once that is due?"""
-        first = not self._unsynced
-        self._unsynced = not synced and not self._strict
-        if synced:
-            self._last_sync_s = now_s
-        return first and self._unsynced
+    def synced(self, writer: Writer, now_s: float) -> None:
+        """A commit was synced, and so all before it."""
+        self._commits = writer.commits
+        self._unsynced = False
+        self._last_sync_s = now_s
+
+    def look_at(self, writer: Writer) -> None:
+        """Has anything been committed, of whatever kind?"""
+        if writer.commits != self._commits:
+            self._commits = writer.commits
+            self._unsynced = not self._strict
 
     def checkpoint(self, writer: Writer, *, idle: bool) -> None:
         """Copy the WAL back if it is large, or if nothing else is to be done."""
+        self.look_at(writer)
         wal = writer.wal()
         now_s = self._clock.monotonic()
         due = idle and self._unsynced and self.sync_due(now_s)
@@ -64,8 +70,7 @@ class Maintenance:
             wal = writer.make_safe() if due else writer.checkpoint()
             failpoint("after_checkpoint")
             if due or wal.copied == wal.pages:
-                self._last_sync_s = now_s
-                self._unsynced = False
+                self.synced(writer, now_s)
             if wal.pages > RESTART_PAGES:
                 writer.checkpoint("restart")
 

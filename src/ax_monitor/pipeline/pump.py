@@ -303,8 +303,8 @@ class Pump:
         self._unsure = False
         self._caught_up = self._last_drain
         self.batches += 1
-        self._maintenance.committed(self._last_drain, synced=sync)
         if sync:
+            self._maintenance.synced(writer, self._last_drain)
             writer.sync_next_commit(False)
         return True
 
@@ -352,6 +352,7 @@ class Pump:
             self._note_missing(found.missing)
         self._adopted = True
         self._next_adoption = self._clock.monotonic() + ADOPT_S
+        self._maintenance.look_at(writer)
 
     def _failed(self, error: StorageError) -> None:
         self.flush_errors += 1
@@ -467,8 +468,7 @@ class Pump:
         writer = self._ready_writer()
         self._maintenance.checkpoint(writer, idle=False)
         result = writer.change(change)
-        if self._maintenance.committed(self._clock.monotonic(), synced=False):
-            self._ring.wake()  # the thread does not know yet that a sync will be due
+        self._ring.wake()  # the thread does not know yet that a sync will be due
         return result
 
     def look_at_files(self) -> None:

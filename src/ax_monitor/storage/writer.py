@@ -101,6 +101,7 @@ class Writer:
         self._file = file_identity(path)
         self._wal_file = file_identity(f"{path}-wal")
         self._replaced = False
+        self.commits = 0  # so far
 
     def _make_batch(self) -> BatchWriter:
         connection = self._connection
@@ -157,6 +158,7 @@ class Writer:
                 else ("starting to write to" if statement < 0 else "committing to")
             )
             raise translate(error_from_code(code, message), self.path, doing)
+        self.commits += 1
         self.check_files()
         return self._batch.n_records
 
@@ -200,7 +202,7 @@ class Writer:
                 self._connection.execute(f"PRAGMA synchronous={'FULL' if on else 'NORMAL'}")
 
     def sync(self) -> None:
-        """Sync everything that has been committed: by a commit that changes nothing.
+        """Sync everything that has been committed: by a commit of its own.
 
         Also what was committed although its COMMIT raised, perhaps because its sync failed.
         """
@@ -209,7 +211,7 @@ class Writer:
             connection.execute("PRAGMA synchronous=FULL")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute("UPDATE recorder_state SET contexts_removed = contexts_removed")
+                connection.execute("UPDATE recorder_state SET syncs = syncs + 1")
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
@@ -303,6 +305,7 @@ class Writer:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self.commits += 1
         self.check_files()
         return result
 
