@@ -22,9 +22,9 @@ HEADER = """\
 
 What can go wrong where ax-monitor runs, what it promises then, and the tests that prove it. A test
 carries the id of its fault in its name: `pytest -k test_d1_` runs those of D1. Where a number of
-kills, cuts or forks counts, the last column has it from the last long run, [whose report]\
-(reliability-report.md) comes from `make soak` (an hour; `make soak-short`: five minutes). The other
-tests run with `make test`.
+kills, cuts or forks counts, the last column has it from the last long run, whose report `make soak`
+writes to docs/reliability-report.md (an hour; `make soak-short`: five minutes). The other tests run
+with `make test`.
 
 This page is made by `make docs`.
 """

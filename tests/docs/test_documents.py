@@ -25,6 +25,7 @@ LEFT_OUT = {
     "make help": "this and the others are for developers, and need the tools of the extra `dev`",
     "make lint": "see above",
     "make bench": "it measures for minutes",
+    "make soak": "it takes an hour",
     "ax monitor bench": "it takes a minute: tests/cli/test_bench.py runs it",
     "ax monitor bench --quick": "see above",
     ". .venv/bin/activate": "the environment is that of the tests; test_newcomer.py does it",
