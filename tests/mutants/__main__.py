@@ -149,7 +149,7 @@ def _run(tree: Path, tests: Iterable[str], limit_s: int = LIMIT_S) -> Verdict:
     if process.returncode == PASSED:
         return Verdict("SURVIVED", seconds)
     if process.returncode == FAILED or "Timeout" in output:
-        return Verdict("red", seconds, failed[0] if failed else "(an error)")
+        return Verdict("red", seconds, failed[0] if failed else "(time limit of a test)")
     return Verdict("BROKEN", seconds, output[-300:])
 
 

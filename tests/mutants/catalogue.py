@@ -118,8 +118,7 @@ MUTANTS = (
         "storage/connection.py",
         'connection.execute("PRAGMA wal_autocheckpoint=0")',
         'connection.execute("PRAGMA wal_autocheckpoint=1000")',
-        "tests/storage/test_migrations.py",
-        f"{_DURABILITY}::test_d6_every_write_fails_once",
+        "tests/storage/test_syncs.py",
     ),
     _one(
         "no commit is ever synced by default",
@@ -167,8 +166,7 @@ MUTANTS = (
         "pipeline/recovery.py",
         '        if error.kind != "record":\n            raise\n        if high - low == 1:',
         "        raise\n        if high - low == 1:",
-        "tests/test_monitor.py",
-        _DURABILITY,
+        f"{_DURABILITY}::test_d9_a_poison_record_in_a_dead_ring_is_set_aside",
     ),
     _one(
         "a database that lost records is not noticed",
@@ -210,8 +208,7 @@ MUTANTS = (
         "pipeline/recorder.py",
         "        keep_forever(self.memory)\n",
         "        self.memory.remove()\n",
-        f"{_CONCURRENCY}::test_c1_forks_while_threads_log",
-        f"{_CONCURRENCY}::test_c2_a_daemon_beside_other_programs",
+        f"{_CONCURRENCY}::test_c2_a_forked_child_takes_over_what_its_parent_left",
     ),
     _one(
         "a forked child takes its parent's rings for its own",
@@ -219,7 +216,7 @@ MUTANTS = (
         "pipeline/store.py",
         "    ring_files.forget_own()\n",
         "",
-        f"{_CONCURRENCY}::test_c2_a_child_holds_locks_of_its_own",
+        f"{_CONCURRENCY}::test_c2_a_forked_child_takes_over_what_its_parent_left",
     ),
     _one(
         "SQLite is not told of forks",
@@ -244,7 +241,7 @@ MUTANTS = (
         "storage/writer.py",
         "        batch.persist_wal()\n",
         "",
-        f"{_REPLACED}::test_c4_the_wal_outlives_other_closers",
+        "tests/storage/test_syncs.py",
     ),
     _one(
         "changes begin their transaction without the lock",
@@ -361,7 +358,7 @@ MUTANTS = (
         "storage/readers.py",
         "            self._notice_replacement()\n",
         "",
-        f"{_REPLACED}::test_s8_goes_on_in_a_new_file",
+        f"{_REPLACED}::test_s8_readers_follow",
     ),
     _one(
         "a replaced database is noticed with a record only",
@@ -522,13 +519,22 @@ MUTANTS = (
         "",
         f"{_SHUTDOWN}::test_x4_recording_during_and_after_close",
     ),
-    _one(
+    Mutant(
         "the second close does it all again",
         "X5",
-        "pipeline/store.py",
-        "        if self.closed:\n            return\n        self.closed = True\n",
-        "        self.closed = True\n",
-        _SHUTDOWN,
+        (
+            Edit(
+                "pipeline/store.py",
+                "        if self.closed:\n            return\n        self.closed = True\n",
+                "        self.closed = True\n",
+            ),
+            Edit(
+                "pipeline/recorder.py",
+                "        if self._held_at_close is not None:\n            return\n",
+                "",
+            ),
+        ),
+        (f"{_SHUTDOWN}::test_x5_close_twice",),
     ),
     _one(
         "a dead process's traces stay open",
