@@ -710,8 +710,7 @@ MUTANTS = (
         "storage/connection.py",
         "    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0)\n",
         "    connection.config(apsw.SQLITE_DBCONFIG_TRUSTED_SCHEMA, 1)\n",
-        "tests/storage/test_migrations.py",
-        "tests/faults",
+        "tests/storage/test_hostile_files.py",
     ),
     _one(
         "anybody may load extensions",
@@ -719,8 +718,7 @@ MUTANTS = (
         "storage/connection.py",
         "        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0)\n",
         "        pass\n",
-        "tests/storage/test_migrations.py",
-        "tests/cli/test_sql.py",
+        "tests/storage/test_hostile_files.py",
     ),
     # -- U: upgrade -------------------------------------------------------------------------------
     _one(
