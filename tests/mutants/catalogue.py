@@ -801,7 +801,7 @@ KERNEL_MUTANTS = (
         "ring.pyx",
         "            i = self._claim_sealed\n            if i < self._n_sealed",
         "            i = 0\n            if i < self._n_sealed",
-        "tests/native/test_ring.py",
+        "tests/native/test_ring.py::test_o1_what_is_claimed_is_not_dropped_as_the_oldest",
     ),
     _one(
         "batches begin their transaction without the lock",
@@ -809,8 +809,7 @@ KERNEL_MUTANTS = (
         "batch.pyx",
         'b"BEGIN IMMEDIATE"',
         'b"BEGIN"',
-        f"{_CONCURRENCY}::test_c9_eight_writing_processes",
-        "tests/native/test_batch.py",
+        "tests/native/test_batch.py::test_c9_a_batch_takes_the_write_lock_before_anything_else",
     ),
     _one(
         "a search's time is never over",
