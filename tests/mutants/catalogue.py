@@ -315,8 +315,7 @@ MUTANTS = (
         "pipeline/maintenance.py",
         "if wal.pages - wal.copied > CHECKPOINT_PAGES or due:",
         "if False:",
-        "tests/test_monitor.py",
-        "tests/services/test_health.py",
+        "tests/faults/test_power_cut.py::test_d5_an_idle_recorder_syncs_within_a_second",
     ),
     # -- S: storage -------------------------------------------------------------------------------
     _one(
