@@ -349,6 +349,24 @@ def at_exit(db: str) -> None:
     _log_many(logger, "main")
 
 
+def dies_after_a_fork(db: str) -> None:
+    """Fork, record, and be killed; the forked child goes on and takes over what was left."""
+    store = Store(db)
+    logger = StructuredLogger(store, buffer_size=10**6, flush_interval_ms=10**8)
+    log(logger, "mfirst")
+    assert store.flush()
+    read, write = os.pipe()
+    if os.fork() == 0:
+        os.close(write)
+        os.read(read, 1)  # until the parent has died
+        log(logger, "mchild")
+        assert store.flush()
+        say("done")
+        os._exit(0)
+    _log_many(logger, "parent")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def exit_when_told(db: str) -> None:
     """Record, and end on command, without a close."""
     logger = StructuredLogger(Store(db), buffer_size=10**6, flush_interval_ms=10**8)

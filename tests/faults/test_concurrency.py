@@ -248,3 +248,11 @@ def test_c11_a_query_of_a_stalled_store_is_bounded(db: str) -> None:
             assert [entry.message for entry in logger.query_logs()] == ["m0"]
             assert time.monotonic() - started < 6
         assert {entry.message for entry in logger.query_logs()} == {"m0", "m1"}
+
+
+def test_c2_a_forked_child_takes_over_what_its_parent_left(db: str) -> None:
+    """A fork leaves its parent's ring alone; once the parent is dead, it is one like any other."""
+    with Child("dies_after_a_fork", db) as parent:
+        parent.wait_for("done")
+        check_ledger(db, parent.acked)
+        assert len(parent.acked) == 2002

@@ -88,6 +88,20 @@ def test_s8_goes_on_in_a_new_file(db: str, how: Any) -> None:
     assert "before" not in messages(db)
 
 
+def test_s8_readers_follow(db: str) -> None:
+    """A store that only reads sees the file that is there now, with its next query."""
+    with Store(db) as store:
+        StructuredLogger(store).info("from the first", "test")
+    with Store(db, read_only=True) as reader:
+        assert reader.read(logs.count_logs) == 1
+        remove(db)
+        with Store(db) as store:
+            logger = StructuredLogger(store)
+            logger.info("from the second", "test")
+            logger.info("and another", "test")
+        assert reader.read(logs.count_logs) == 2
+
+
 def test_s8_noticed_without_records(db: str) -> None:
     """A store that records nothing makes the file anew by itself, within some seconds."""
     with Store(db) as store:

@@ -61,7 +61,7 @@ def _folder(name: str) -> Path:
 def _guided(name: str, seconds: int) -> int:
     import atheris  # type: ignore[import-not-found]
 
-    with atheris.instrument_imports(include=["ax_monitor"]):
+    with atheris.instrument_imports(include=["ax_monitor", "tests.fuzz"]):
         from tests.fuzz.targets import TARGETS
     target = TARGETS[name]
     folder = _folder(name)

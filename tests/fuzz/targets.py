@@ -5,6 +5,7 @@ A target fails by any exception: that of the reader, or of an assertion about wh
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import json
@@ -130,7 +131,9 @@ def read_a_ring(data: bytes) -> None:
 
 @functools.cache
 def _writer() -> Writer:
-    return Writer(os.path.join(_scratch(), "replay.db"))
+    writer = Writer(os.path.join(_scratch(), "replay.db"))
+    atexit.register(writer.close)  # before the interpreter takes itself apart
+    return writer
 
 
 _replays = 0

@@ -311,6 +311,19 @@ def test_d9_a_refused_record_takes_its_batch_along_and_says_why(db: str, writer:
     ]
 
 
+def test_c9_a_batch_takes_the_write_lock_before_anything_else(db: str, writer: Writer) -> None:
+    """Where others hold it, BEGIN says so: no read has fixed a state that others then change."""
+    ring, _buffer = new_ring(3)
+    log(ring, "m")
+    assert ring.claim()
+    with apsw.Connection(db) as other:  # begins a transaction of its own
+        other.execute("UPDATE recorder_state SET metric_batch = metric_batch")
+        with pytest.raises(StorageError, match="starting to write to") as failure:
+            writer.write_claim(ring)
+        assert failure.value.kind == "locked"
+    assert writer.write_claim(ring) == 1
+
+
 def test_d9_a_record_whose_json_is_damaged_is_a_bad_record(writer: Writer) -> None:
     """The newest record of a ring has no checksum: its JSON may be cut, and no retry helps."""
     ring, _buffer = new_ring(3)

@@ -222,6 +222,24 @@ def test_the_ring_does_what_the_model_does() -> None:
 # -- sizes -----------------------------------------------------------------------------------------
 
 
+def test_o1_what_is_claimed_is_not_dropped_as_the_oldest() -> None:
+    """While the pump writes the oldest segments, newer ones make room; the claim stays as it is."""
+    ring, _buffer = new_ring(5)
+    text = "x" * 200_000
+    while ring.free_segments > 2:
+        ring.append(KIND, TAG, (text,))
+    assert ring.claim(1)
+    claimed = range(1, ring.claimed_seq + 1)
+    before = [ring.claimed_record(seq) for seq in claimed]
+    for number in range(40):
+        assert ring.append(KIND, TAG, (number, text), policy=DROP_OLDEST)
+    assert ring.dropped_oldest > 0
+    assert [ring.claimed_record(seq) for seq in claimed] == before
+    ring.release()
+    assert ring.released_records == len(claimed)
+    assert ring.seq == ring.released_records + ring.dropped_oldest + ring.held
+
+
 def test_the_last_segment_is_kept_for_priority_records() -> None:
     """A full ring takes no ordinary record, but still a segment of priority ones."""
     ring, _buffer = new_ring(4)

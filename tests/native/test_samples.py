@@ -11,7 +11,7 @@ from typing import Any
 
 import apsw
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ax_monitor._native import SAMPLES_EXTENSION, SAMPLES_EXTENSION_ENTRY, QuantileSketch
@@ -96,6 +96,7 @@ def test_a_slice_has_what_lies_between_its_ends(
 
 
 @given(parts=st.lists(st.tuples(blocks, st.integers(-5, 5)), max_size=6))
+@example([(b"", 1), (b"", 0)])
 def test_merging_is_a_stable_sort(
     connection: apsw.Connection, parts: list[tuple[bytes, int]]
 ) -> None:

@@ -1,6 +1,8 @@
-"""Which commits are synced to the disk (FAULTS D5)."""
+"""When the writer syncs, checkpoints, and what it leaves of the WAL (FAULTS D5, D6, C4)."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -26,3 +28,28 @@ def test_d5_the_commits_that_are_to_be_synced_are(db: str, strict: bool) -> None
         asked.append(vfs.faults.seen)
     writer.close()
     assert asked == ([1, 1, 1] if strict else [0, 1, 0])
+
+
+def test_d6_no_commit_checkpoints(db: str) -> None:
+    """However large the WAL is: a checkpoint that fails must not make its commit look failed."""
+    writer = Writer(db)
+    writer.checkpoint()
+    for _ in range(3):
+        writer.change(
+            lambda c: c.execute(
+                "INSERT OR REPLACE INTO recorder_rejects(ring_id, ring_seq, rejected_at, error, "
+                "record) VALUES (x'00', 1, 0, '', zeroblob(6000000))"
+            )
+        )
+    wal = writer.wal()
+    writer.close()
+    assert wal.pages > 2000
+    assert wal.copied == 0
+
+
+def test_c4_the_last_one_to_close_leaves_the_wal(db: str) -> None:
+    """Whoever takes itself for the last one may be mistaken: the file stays."""
+    writer = Writer(db)
+    writer.change(lambda c: c.execute(WRITE))
+    writer.close()
+    assert os.path.exists(f"{db}-wal")

@@ -153,6 +153,8 @@ cdef void _scatter(const Pile *source, Pile *target, int shift) noexcept nogil:
 
 cdef void pile_write(const Pile *pile, char *out) noexcept nogil:
     """Write the block: `n * SAMPLE_BYTES` bytes."""
+    if not pile.n:
+        return
     memcpy(out, pile.offsets, 2 * pile.n)
     memcpy(out + 2 * pile.n, pile.values, 8 * pile.n)
 
@@ -585,6 +587,8 @@ cdef int _order_parts(Merge *merge) noexcept nogil:
     qsort(merge.parts, merge.n_parts, sizeof(Part), _compare_parts)
     for i in range(merge.n_parts):
         part = &merge.parts[i]
+        if not part.n:          # all may be empty: then there is no memory to copy from or to
+            continue
         memcpy(ordered.offsets + ordered.n, merge.pile.offsets + part.first, 2 * part.n)
         memcpy(ordered.values + ordered.n, merge.pile.values + part.first, 8 * part.n)
         ordered.n += part.n
