@@ -187,6 +187,7 @@ class Writer:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self.commits += 1
 
     # -- durability ----------------------------------------------------------------------------
 
