@@ -165,6 +165,14 @@ class Writer:
             ).fetchone()
         return row[0] if row else 0
 
+    def is_of_another_boot(self, ring_id: bytes) -> bool:
+        """Is it known that the machine has been started again since a ring was written to?"""
+        with storage_errors(self.path, "reading"):
+            row = self._connection.execute(
+                "SELECT boot_id FROM recorder_rings WHERE ring_id = ?", (ring_id,)
+            ).fetchone()
+        return bool(self._boot_id and row and row[0]) and row[0] != self._boot_id
+
     def reject(self, ring_id: bytes, seq: int, record: bytes, error: str) -> None:
         """Set a record aside that the database refuses, and count it as done."""
         with storage_errors(self.path, "writing to"):
