@@ -171,7 +171,8 @@ class Writer:
             row = self._connection.execute(
                 "SELECT boot_id FROM recorder_rings WHERE ring_id = ?", (ring_id,)
             ).fetchone()
-        return bool(self._boot_id and row and row[0]) and row[0] != self._boot_id
+        boot_id = row[0] if row else None
+        return bool(self._boot_id and boot_id) and boot_id != self._boot_id
 
     def reject(self, ring_id: bytes, seq: int, record: bytes, error: str) -> None:
         """Set a record aside that the database refuses, and count it as done."""
