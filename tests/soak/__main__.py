@@ -154,6 +154,8 @@ def _run_apart(part: Part, count: int, seconds: float, folder: Path) -> Outcome:
     except (ValueError, IndexError, TypeError):
         outcome = Outcome(problems=[f"no answer, return code {process.returncode}\n{complaints}"])
     outcome.seconds = time.monotonic() - started
+    if part.count == count:
+        outcome.problems += outcome.missing
     return outcome
 
 

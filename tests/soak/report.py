@@ -18,17 +18,24 @@ class Outcome:
     Args:
         figures: What was counted and measured.
         problems: What is wrong; empty if nothing is.
+        missing: What there was no time for; in a full run that is a problem, too.
         seconds: How long it took.
     """
 
     figures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def require(self, fine: bool, problem: str) -> None:
         """Note a problem unless all is fine."""
         if not fine:
             self.problems.append(problem)
+
+    def expect(self, enough: bool, missing: str) -> None:
+        """Note what there was no time for, unless there was."""
+        if not enough:
+            self.missing.append(missing)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -51,6 +58,8 @@ def as_table(outcomes: dict[str, tuple[str, Outcome]], command: str) -> str:
     for name, (what, outcome) in outcomes.items():
         figures = "; ".join(f"{_number(value)} {key}" for key, value in outcome.figures.items())
         verdict = "**failed**" if outcome.problems else "passed"
+        if outcome.missing and not outcome.problems:
+            verdict += " (" + "; ".join(outcome.missing) + ")"
         lines.append(f"| {name} | {what} | {figures} | {outcome.seconds:.0f} s | {verdict} |")
     failed = [(name, problem) for name, (_, o) in outcomes.items() for problem in o.problems]
     if failed:

@@ -18,7 +18,8 @@ from ax_monitor.storage.records import SAMPLES
 from ax_monitor.storage.writer import Writer, ring_salt
 
 CHUNK_RECORDS = 20_000
-# See record.pxd.
+# See record.pxd and ring.pyx.
+_CHECKSUM_PENDING = 0x5A17C0DE
 _HEADER_BYTES = 32
 _KIND_AT = 24
 _SAMPLE_BYTES = 24
@@ -79,6 +80,12 @@ def _replay(
     ring_id = header["ring_id"]
     stored = writer.last_seq(ring_id)
     fresh = [offset for offset in offsets if _seq(data, offset) > stored]
+    if writer.is_of_another_boot(ring_id):
+        # Not all pages of the file may have reached the disk, and the newest record, which has no
+        # checksum yet, can't be told from half of one.
+        whole = [offset for offset in fresh if _checksum(data, offset) != _CHECKSUM_PENDING]
+        total.damaged += len(fresh) - len(whole)
+        fresh = whole
     total.missing += _missing(data, fresh, stored, header["released_seq"])
     salt = ring_salt(ring_id)
     for start in range(0, len(fresh), CHUNK_RECORDS):
@@ -122,6 +129,10 @@ def _count(data: bytes, offset: int) -> int:
 
 def _seq(data: bytes, offset: int) -> int:
     return int.from_bytes(data[offset + 8 : offset + 16], "little")
+
+
+def _checksum(data: bytes, offset: int) -> int:
+    return int.from_bytes(data[offset + 4 : offset + 8], "little")
 
 
 def _length(data: bytes, offset: int) -> int:

@@ -170,6 +170,15 @@ class Writer:
             ).fetchone()
         return row[0] if row else 0
 
+    def is_of_another_boot(self, ring_id: bytes) -> bool:
+        """Is it known that the machine has been started again since a ring was written to?"""
+        with storage_errors(self.path, "reading"):
+            row = self._connection.execute(
+                "SELECT boot_id FROM recorder_rings WHERE ring_id = ?", (ring_id,)
+            ).fetchone()
+        boot_id = row[0] if row else None
+        return bool(self._boot_id and boot_id) and boot_id != self._boot_id
+
     def reject(self, ring_id: bytes, seq: int, record: bytes, error: str) -> None:
         """Set a record aside that the database refuses, and count it as done."""
         with storage_errors(self.path, "writing to"):
@@ -192,6 +201,7 @@ class Writer:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+        self.commits += 1
 
     # -- durability ----------------------------------------------------------------------------
 
