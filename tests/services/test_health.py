@@ -362,13 +362,22 @@ def test_a_disk_that_fails_is_an_unhealthy_database(db: str) -> None:
         assert health.sync.check_database().status is HEALTHY
 
 
-def test_a_database_that_is_gone(store: Store, health: HealthCheckService) -> None:
+def test_a_database_that_is_gone(db: str) -> None:
     """Deleted under our feet: the file that is still open would answer, but it is nobody's."""
+    Store(db).close()
+    with Store(db, read_only=True) as store:
+        health = HealthCheckService(store)
+        assert health.sync.check_database().status is not UNHEALTHY
+        os.rename(db, f"{db}.moved")
+        assert health.sync.check_database().status is UNHEALTHY
+
+
+def test_a_database_that_is_gone_is_made_anew(store: Store, health: HealthCheckService) -> None:
+    """By who records: the check finds the new one."""
     assert health.sync.check_database().status is HEALTHY
     os.rename(store.path, f"{store.path}.moved")
-    check = health.sync.check_database()
-    os.rename(f"{store.path}.moved", store.path)
-    assert check.status is UNHEALTHY
+    assert health.sync.check_database().status is not UNHEALTHY
+    assert os.path.exists(store.path)
 
 
 def test_a_mode_without_wal_is_said_so(db: str) -> None:
