@@ -195,9 +195,9 @@ def test_a_forked_child_has_no_thread_until_it_starts_one(db: str) -> None:
             in_child(child)
         assert "ax-monitor-scheduler" in {thread.name for thread in threading.enumerate()}
         metrics.record(METRIC, 20, labels={"process": "parent"})
-        (alert,) = alerts.evaluate_now()
-        assert alert.group_labels == {"process": "parent"}
-        assert len(alerts.list_alerts()) == 2
+        alerts.evaluate_now()  # or the scheduler was faster: its first pass waited for the lock
+        groups = [alert.group_labels for alert in alerts.list_alerts()]
+        assert sorted(groups, key=str) == [{"process": "child"}, {"process": "parent"}]
 
 
 def test_evaluation_keeps_no_program_alive(db: str) -> None:

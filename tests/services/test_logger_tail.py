@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ax_monitor import LogEntry, LogQuery, LogQueryError, Store, StructuredLogger
+from ax_monitor.pipeline.follow import follow_logs
 from tests.conftest import FakeClock
 from tests.log_helpers import wait_for
 
@@ -97,7 +98,7 @@ def test_tail_of_a_reader_follows_a_writer(db: str) -> None:
     """A store that was opened read-only can follow what another one writes."""
     with Store(db) as store, Store(db, read_only=True) as reader:
         logger = StructuredLogger(store)
-        tail = reader.follow_logs(LogQuery(), last=0, poll_s=0.001, lookback_ms=60_000)
+        tail = follow_logs(reader, LogQuery(), last=0, poll_s=0.001)
         for number in range(3):
             logger.info(f"{number}", "test")
             logger.flush()
