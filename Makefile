@@ -34,7 +34,7 @@ demo: $(VENV)/.demo ## the main job on real work, with something to look at (hal
 	rm -rf .demo
 	$(BIN)/ax monitor demo tests/data/logs/*.log
 
-test: $(VENV)/.test ## the test suite (five to seven minutes)
+test: $(VENV)/.test ## the test suite (six to eight minutes)
 	$(BIN)/python -m pytest -m "not soak" -n auto --dist worksteal $(ARGS)
 
 soak: $(VENV)/.test ## kills, power cuts, failing disks, load: an hour; writes docs/reliability-report.md
