@@ -22,11 +22,13 @@ from hypothesis.stateful import (
 )
 
 from ax_monitor import AlertStatus
+from ax_monitor.alerting.live import AHEAD_MS, JUMP_MS
 from tests.conftest import FakeClock
 from tests.services.alert_helpers import Engine, condition
 
 GROUPS = "ab"
 THRESHOLD, RESOLVE = 10.0, 5.0
+WINDOW_MS = 1000
 
 
 @dataclass
@@ -60,6 +62,15 @@ class ModelGroup:
         return next((alert for alert in self.alerts if alert.status != "resolved"), None)
 
 
+@dataclass
+class ModelEngine:
+    """Which groups a process knows: each has a window once a sample of it was read."""
+
+    known: set[str] = field(default_factory=set)
+    unread: set[str] = field(default_factory=set)  # recorded since its last evaluation
+    offset_ms: float | None = None  # the wall clock less the monotonic one, at its last evaluation
+
+
 class Alerting(RuleBasedStateMachine):
     """One rule with a group for each host."""
 
@@ -69,6 +80,7 @@ class Alerting(RuleBasedStateMachine):
         self.db = str(Path(self.folder.name) / "monitor.db")
         self.clock = FakeClock(1_700_000_000_000)
         self.engines = [Engine(self.db, self.clock)]
+        self.models = [ModelEngine()]
         self.boots = 1
         self.groups: dict[str, ModelGroup] = {}
         self.recorded: dict[tuple[int, str], float] = {}
@@ -108,11 +120,14 @@ class Alerting(RuleBasedStateMachine):
             no_data=no_data,
             auto_resolve=auto_resolve,
             condition=condition(
-                aggregation="max", window_ms=1000, resolve_threshold=RESOLVE if hysteresis else None
+                aggregation="max",
+                window_ms=WINDOW_MS,
+                resolve_threshold=RESOLVE if hysteresis else None,
             ),
         )
         if cooldown_s:  # without one, two processes take turns
             self.engines.append(Engine(self.db, self.clock))
+            self.models.append(ModelEngine())
 
     # -- the model --------------------------------------------------------------------------------
 
@@ -133,16 +148,36 @@ class Alerting(RuleBasedStateMachine):
             return self.since(start) < self.silence_ms
         return start.wall <= self.clock.now_ms < start.wall + self.silence_ms
 
-    def expect(self) -> int:
+    def learn(self, model: ModelEngine) -> None:
+        """What a process knows when it evaluates.
+
+        What was recorded since it did so last; at its first time, or if the clock went back, what
+        its window wants; and the groups whose state is stored.
+        """
+        now_ms = self.clock.now_ms
+        offset_ms = now_ms - self.clock.now_s * 1000
+        if model.offset_ms is None or offset_ms < model.offset_ms - JUMP_MS:
+            model.unread = {
+                host
+                for time_ms, host in self.recorded
+                if now_ms - WINDOW_MS < time_ms <= now_ms + AHEAD_MS
+            }
+        model.known |= model.unread | {
+            host
+            for host, group in self.groups.items()
+            if group.last is not None or (group.met_since is not None and self.for_ms)
+        }
+        model.unread, model.offset_ms = set(), offset_ms
+
+    def expect(self, model: ModelEngine) -> int:
         """Move the model on; how many alerts are triggered."""
-        triggered = 0
-        for host in GROUPS:
-            value = self.recorded.get((self.clock.now_ms, host))
-            if value is not None:
-                self.groups.setdefault(host, ModelGroup())
-            if host in self.groups:
-                triggered += self.step(self.groups[host], value)
-        return triggered
+        self.learn(model)
+        for host in model.known:
+            self.groups.setdefault(host, ModelGroup())
+        return sum(
+            self.step(self.groups[host], self.recorded.get((self.clock.now_ms, host)))
+            for host in sorted(model.known)
+        )
 
     def step(self, group: ModelGroup, value: float | None) -> int:
         if value is None:
@@ -195,12 +230,16 @@ class Alerting(RuleBasedStateMachine):
                 self.engines[0].record(value, labels={"host": host})
                 key = (self.clock.now_ms, host)
                 self.recorded[key] = max(value, self.recorded.get(key, 0.0))
+                for model in self.models:
+                    model.unread.add(host)
         self.engines[0].store.flush()
-        engine = self.engines[which % len(self.engines)]
-        assert len(engine.alerts.evaluate_now()) == self.expect()
+        place = which % len(self.engines)
+        triggered = self.engines[place].alerts.evaluate_now()
+        assert len(triggered) == self.expect(self.models[place])
         if twice:
-            for other in self.engines:
+            for other, model in zip(self.engines, self.models, strict=True):
                 assert other.alerts.evaluate_now() == []
+                self.learn(model)
 
     @precondition(lambda self: not self.reboots)
     @rule(seconds=st.sampled_from([-50, -7, 7, 3600]))
@@ -216,16 +255,10 @@ class Alerting(RuleBasedStateMachine):
             self.boots += 1
             self.clock.boot, self.clock.now_s = f"boot-{self.boots}", 5.0
         self.engines = [Engine(self.db, self.clock) for _ in range(count)]
+        self.models = [ModelEngine() for _ in range(count)]
         for group in self.groups.values():
             if group.phase == "pending" and not self.for_ms:
                 group.phase = "inactive"  # it only waited for its cooldown
-        if self.no_data != "ignore":
-            # Groups that never changed are only known by their samples.
-            self.groups = {
-                host: group
-                for host, group in self.groups.items()
-                if group.last is not None or (group.met_since is not None and self.for_ms)
-            }
 
     @rule(minutes=st.sampled_from([0.05, 1]))
     def silence(self, minutes: float) -> None:
@@ -240,7 +273,10 @@ class Alerting(RuleBasedStateMachine):
         host = data.draw(st.sampled_from(sorted(self.groups)))
         expected = self.groups[host].alerts
         alerts = self.engines[which % len(self.engines)].alerts
-        stored = [a for a in reversed(alerts.list_alerts()) if a.group_labels == {"host": host}]
+        stored = sorted(
+            (alert for alert in alerts.list_alerts() if alert.group_labels == {"host": host}),
+            key=lambda alert: alert.id,  # not by time: the clock may have gone back
+        )
         if not stored:
             return
         place = data.draw(st.sampled_from(range(len(stored))))
