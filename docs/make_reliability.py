@@ -21,10 +21,11 @@ HEADER = """\
 # Reliability
 
 What can go wrong where ax-monitor runs, what it promises then, and the tests that prove it. A test
-carries the id of its fault in its name: `pytest -k test_d1_` runs those of D1. Where a number of
-kills, cuts or forks counts, the last column has it from the last long run, whose report `make soak`
-writes to docs/reliability-report.md (an hour; `make soak-short`: five minutes). The other tests run
-with `make test`.
+carries the id of its fault in its name: `pytest -k test_d1_` runs those of D1. All of them run with
+`make test`, except those marked `soak`. The last column is what the last long run has seen: how
+many of the row's tests passed, and, where a number of kills, cuts or forks counts, the figures of
+that part. `make soak` makes that run (an hour; `make soak-short`: five minutes, without the tests)
+and writes its report to [reliability-report.md](reliability-report.md).
 
 This page is made by `make docs`.
 """
@@ -48,18 +49,24 @@ def groups() -> list[dict[str, Any]]:
     return found
 
 
-def last_run() -> dict[str, str]:
-    """What the last long run says of each of its parts: figures and verdict."""
+def last_run() -> tuple[dict[str, str], dict[str, str]]:
+    """What the last long run says: of its parts, figures and verdict; of rows, their tests."""
     if not REPORT.exists():
-        return {}
+        return {}, {}
     lines = REPORT.read_text(encoding="utf-8").splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if "|" in line]
-    return {row[0]: f"{row[4]}: {row[2]}" for row in rows if len(row) == 5}
+    cells = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("|")
+    ]
+    parts = {row[0]: f"{row[4]}: {row[2]}" for row in cells if len(row) == 5}
+    return parts, {row[0]: row[1] for row in cells if len(row) == 2}
 
 
 def page() -> str:
     """The page."""
-    tests, figures = tests_by_row(), last_run()
+    tests = tests_by_row()
+    figures, verdicts = last_run()
     lines = [HEADER]
     for group in groups():
         lines += [f"## {group['title']}", ""]
@@ -72,8 +79,9 @@ def page() -> str:
             shown = "<br>".join(
                 f"[{path}](../tests/{path}): {', '.join(found)}" for path, found in names.items()
             )
-            part = row.get("part")
-            seen = "" if part is None else f"{part}: " + figures.get(part, "not run yet")
+            seen = verdicts.get(row["id"], "not run yet")
+            if (part := row.get("part")) is not None:
+                seen += f"; {part}: " + figures.get(part, "not run yet")
             lines.append(f"| {row['id']} | {row['fault']} | {row['promise']} | {shown} | {seen} |")
         lines.append("")
     return "\n".join(lines)

@@ -40,8 +40,10 @@ def test_figures_are_those_of_the_last_long_run(
     """They come from the table of the runner, by part."""
     from tests.soak.report import Outcome, as_table
 
-    outcome = Outcome({"kills": 1000, "lost": 0})
+    outcome = Outcome({"kills": 1000, "lost": 0}, rows={"D1": "3 of 3 tests passed"})
     report = tmp_path / "report.md"
     report.write_text(as_table({"kills": ("SIGKILL", outcome)}, "make soak"), encoding="utf-8")
     monkeypatch.setattr(maker, "REPORT", report)
-    assert maker.last_run()["kills"] == "passed: 1,000 kills; 0 lost"
+    parts, rows = maker.last_run()
+    assert parts["kills"] == "passed: 1,000 kills; 0 lost"
+    assert rows["D1"] == "3 of 3 tests passed"

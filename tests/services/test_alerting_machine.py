@@ -160,7 +160,7 @@ class Alerting(RuleBasedStateMachine):
             model.unread = {
                 host
                 for time_ms, host in self.recorded
-                if now_ms - WINDOW_MS < time_ms <= now_ms + AHEAD_MS
+                if now_ms - WINDOW_MS <= time_ms <= now_ms + AHEAD_MS
             }
         model.known |= model.unread | {
             host

@@ -20,12 +20,14 @@ class Outcome:
         problems: What is wrong; empty if nothing is.
         missing: What there was no time for; in a full run that is a problem, too.
         seconds: How long it took.
+        rows: Of rows of the fault catalogue: how many of their tests passed.
     """
 
     figures: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    rows: dict[str, str] = field(default_factory=dict)
 
     def require(self, fine: bool, problem: str) -> None:
         """Note a problem unless all is fine."""
@@ -61,6 +63,10 @@ def as_table(outcomes: dict[str, tuple[str, Outcome]], command: str) -> str:
         if outcome.missing and not outcome.problems:
             verdict += " (" + "; ".join(outcome.missing) + ")"
         lines.append(f"| {name} | {what} | {figures} | {outcome.seconds:.0f} s | {verdict} |")
+    rows = [row for _, outcome in outcomes.values() for row in outcome.rows.items()]
+    if rows:
+        lines += ["", "## Rows of the fault catalogue", "", "| row | tests |", "|---|---|"]
+        lines += [f"| {row} | {seen} |" for row, seen in rows]
     failed = [(name, problem) for name, (_, o) in outcomes.items() for problem in o.problems]
     if failed:
         lines += ["", "## What failed", ""]
