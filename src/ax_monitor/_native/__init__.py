@@ -6,6 +6,7 @@ from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.context import ContextScope, RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
+from ax_monitor._native.frozen import new_frozen
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
 from ax_monitor._native.log import LogChannel, LogSettings
 from ax_monitor._native.metric import MetricChannel, MetricSeries, MetricSettings
@@ -83,6 +84,7 @@ __all__ = [
     "is_sensitive",
     "is_sensitive_key",
     "keep_forever",
+    "new_frozen",
     "new_id",
     "new_span_id",
     "new_trace_id",

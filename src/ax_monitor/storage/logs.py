@@ -14,13 +14,13 @@ Rows are keyed by time, so a time range is a key range and the order of keys is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import apsw
 
-from ax_monitor._native import TIME_KEY_SHIFT, decode_record, record_id
+from ax_monitor._native import TIME_KEY_SHIFT, decode_record, new_frozen, record_id
 from ax_monitor.errors import LogQueryError, SearchTimeout
 from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.vocabulary import LogLevel
@@ -271,27 +271,25 @@ def _narrow(
 
 
 _LEVELS: Final = {level.severity_number: level for level in LogLevel}
+_SPAN_MASK: Final = 2**64 - 1
+# Half of what `loads` takes is looking for white space.
+_scan_json: Final[Callable[[str, int], tuple[Any, int]]] = vars(json.JSONDecoder())["scan_once"]
 
 
 def _entry(row: tuple[Any, ...]) -> LogEntry:
     (seq, severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id, metadata,
      stack_trace, explicit_id, ring_seq, salt) = row  # fmt: skip
     timestamp = seq >> TIME_KEY_SHIFT
-    return LogEntry(
-        id=record_id(timestamp, ring_seq or 0, salt or 0) if explicit_id is None else explicit_id,
-        timestamp=timestamp,
-        level=_LEVELS.get(severity) or LogLevel.from_severity_number(severity),
-        message=message,
-        source=source,
-        execution_id=execution_id,
-        trace_id=trace_id,
-        span_id=span_text(span_id),
-        tenant_id=tenant_id,
-        user_id=user_id,
-        metadata=None if metadata is None else parse_metadata(metadata),
-        stack_trace=stack_trace,
-        seq=seq,
-    )
+    if explicit_id is None:
+        explicit_id = record_id(timestamp, ring_seq or 0, salt or 0)
+    level = _LEVELS.get(severity) or LogLevel.from_severity_number(severity)
+    if metadata is not None:
+        metadata = parse_metadata(metadata)
+    return new_frozen(
+        LogEntry,
+        (explicit_id, timestamp, level, message, source, execution_id, trace_id,
+         span_text(span_id), tenant_id, user_id, metadata, stack_trace, seq),
+    )  # fmt: skip
 
 
 def entry_of_record(record: bytes, salt: int) -> LogEntry:
@@ -311,11 +309,17 @@ def entry_of_record(record: bytes, salt: int) -> LogEntry:
 
 def span_text(span_id: int | str | None) -> str | None:
     """A span id as it was given."""
-    return f"{span_id & (2**64 - 1):016x}" if isinstance(span_id, int) else span_id
+    return "%016x" % (span_id & _SPAN_MASK) if isinstance(span_id, int) else span_id
 
 
 def parse_metadata(text: str) -> dict[str, Any]:
     """Stored metadata as a dict; what another program wrote in another form, under "value"."""
+    try:
+        value, end = _scan_json(text, 0)
+        if end == len(text) and type(value) is dict:
+            return value
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        pass
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import apsw
 
+from ax_monitor._native import new_frozen
 from ax_monitor.errors import TraceQueryError
 from ax_monitor.model.traces import Span, SpanEvent, Trace, TracePage, TraceQuery, TraceStats
 from ax_monitor.model.vocabulary import SpanKind, SpanStatus, TraceStatus
@@ -205,14 +206,12 @@ def _spans(connection: apsw.Connection, trace_id: str) -> list[Span]:
     events: dict[str, list[SpanEvent]] = {}
     for event_id, span_id, timestamp, name, attributes in connection.execute(_EVENTS, (trace_id,)):
         events.setdefault(span_id, []).append(
-            SpanEvent(
-                id=event_id,
-                span_id=span_id,
-                timestamp=timestamp,
-                name=name,
-                attributes=None if attributes is None else parse_metadata(attributes),
+            new_frozen(
+                SpanEvent,
+                (event_id, span_id, timestamp, name,
+                 None if attributes is None else parse_metadata(attributes)),
             )
-        )
+        )  # fmt: skip
     spans = [
         _span(row, tuple(events.get(row[0], ()))) for row in connection.execute(_SPANS, (trace_id,))
     ]
@@ -222,23 +221,13 @@ def _spans(connection: apsw.Connection, trace_id: str) -> list[Span]:
 def _span(row: tuple[Any, ...], events: tuple[SpanEvent, ...]) -> Span:
     (span_id, trace_id, parent_span_id, name, kind, started_at, completed_at, duration, status,
      attributes, start_ns, duration_ns, dropped_attributes, dropped_events) = row  # fmt: skip
-    return Span(
-        span_id=span_id,
-        trace_id=trace_id,
-        parent_span_id=parent_span_id,
-        name=name,
-        kind=_KINDS.get(kind, SpanKind.INTERNAL),
-        started_at=started_at,
-        completed_at=completed_at,
-        duration=duration,
-        status=_STATUSES.get(status, SpanStatus.UNSET),
-        attributes={} if attributes == "{}" else parse_metadata(attributes),
-        start_ns=start_ns,
-        duration_ns=duration_ns,
-        events=events,
-        dropped_attributes=dropped_attributes or 0,
-        dropped_events=dropped_events or 0,
-    )
+    return new_frozen(
+        Span,
+        (span_id, trace_id, parent_span_id, name, _KINDS.get(kind, SpanKind.INTERNAL), started_at,
+         completed_at, duration, _STATUSES.get(status, SpanStatus.UNSET),
+         {} if attributes == "{}" else parse_metadata(attributes), start_ns, duration_ns, events,
+         dropped_attributes or 0, dropped_events or 0),
+    )  # fmt: skip
 
 
 # What another program wrote there in words of its own reads as the default.
