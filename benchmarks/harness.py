@@ -78,5 +78,16 @@ class Result:
         return {**asdict(self), "met": self.met, "falls_short": self.falls_short}
 
 
+def goals_table(results: list[Result]) -> str:
+    """The results as a Markdown table."""
+    head = "| goal | what | measured | target | |\n|---|---|---|---|---|\n"
+    return head + "\n".join(result.row() for result in results)
+
+
+def missed(results: list[Result]) -> list[Result]:
+    """Those beyond their limits by more than their spread. Times do not count: machines differ."""
+    return [result for result in results if result.falls_short and not result.duration]
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
