@@ -89,7 +89,9 @@ def main() -> int:
     )
     everything = [OPERATIONS, *PARTS]
     parser.add_argument("parts", nargs="*", choices=[[], *everything], help="default: all")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a ratio misses its goal")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a ratio misses its goal"
+    )
     parser.add_argument("--quick", action="store_true", help="100,000 records instead of more")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     arguments = parser.parse_args()
@@ -101,8 +103,8 @@ def main() -> int:
         "date": f"{dt.datetime.now(dt.UTC):%Y-%m-%d}",
     }
     lines = [*machine(), f"commit {about['commit']}, {about['date']}"]
-    tables = [operations.table(compared)] if compared else []
-    tables += [goals_table(results)] if results else []
+    tables = [f"### Operations\n\n{operations.table(compared)}"] if compared else []
+    tables += [f"### Goals\n\n{goals_table(results)}"] if results else []
     text = "\n\n".join(["\n".join(f"- {line}" for line in lines), *tables])
     print(text)
     took = ", ".join(f"{part} {taken:.0f}" for part, taken in seconds.items())
