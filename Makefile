@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-kernels soak soak-short sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
+.PHONY: help demo test bench bench-check bench-kernels soak soak-short sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,8 +43,11 @@ soak: $(VENV)/.test ## kills, power cuts, failing disks, load: an hour; writes d
 soak-short: $(VENV)/.test ## the same in five minutes, with a twelfth of the counts
 	$(BIN)/python -m tests.soak --short $(ARGS)
 
-bench: $(VENV)/.dev ## measure, print the table, write docs/performance.md (about twelve minutes)
+bench: $(VENV)/.dev ## measure, print the tables, write docs/performance.md (less than a quarter of an hour)
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-check: $(VENV)/.dev ## the same, but write nothing, and fail if a ratio misses its goal
+	$(BIN)/python -m benchmarks --check $(ARGS)
 
 bench-kernels: $(VENV)/.test ## single kernels, with pytest-benchmark
 	$(BIN)/python -m pytest benchmarks/kernels --import-mode=prepend $(ARGS)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import logging.handlers
-import queue
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,26 +54,6 @@ def _loop_metadata(call: Callable[..., object]) -> Callable[[], float]:
     return run
 
 
-def _loop_standard(logger: logging.Logger) -> Callable[[], float]:
-    extra = {
-        "execution_id": EXECUTION_ID,
-        "trace_id": TRACE_ID,
-        "span_id": SPAN_ID,
-        "tenant_id": TENANT_ID,
-        "metadata": METADATA,
-    }
-
-    def run() -> float:
-        calls = range(2000)
-        info = logger.info
-        start = time.perf_counter_ns()
-        for _ in calls:
-            info(MESSAGE, extra=extra)
-        return (time.perf_counter_ns() - start) / 2000
-
-    return run
-
-
 def _between(run: Callable[[], float], store: ax_monitor.Store) -> Callable[[], float]:
     """Empty the ring between repeats, outside the timed part."""
 
@@ -99,24 +76,6 @@ def _run(folder: Path) -> list[Result]:
     store._recording.pump.buffer_size = 1_000_000
     store._recording.pump.flush_interval_ms = 600_000
     empty = axref.Empty()
-    plain_file = logging.getLogger("bench.file")
-    plain_queue = logging.getLogger("bench.queue")
-    file_handler = logging.FileHandler(folder / "plain.log")
-    file_handler.setFormatter(
-        logging.Formatter(
-            "%(asctime)s %(levelname)s %(name)s %(execution_id)s %(trace_id)s %(message)s %(metadata)s"
-        )
-    )
-    waiting: queue.Queue[logging.LogRecord] = queue.Queue(-1)
-    listener = logging.handlers.QueueListener(waiting, file_handler)
-    listener.start()
-    for peer, handler in (
-        (plain_file, file_handler),
-        (plain_queue, logging.handlers.QueueHandler(waiting)),
-    ):
-        peer.setLevel(logging.INFO)
-        peer.propagate = False
-        peer.addHandler(handler)
     series = interleaved(
         {
             "E": _loop(empty.info),
@@ -124,14 +83,10 @@ def _run(folder: Path) -> list[Result]:
             "info": _between(_loop(logger.info), store),
             "info metadata": _between(_loop_metadata(logger.info), store),
             "disabled": _loop_metadata(logger.debug),
-            "FileHandler": _loop_standard(plain_file),
-            "QueueHandler": _loop_standard(plain_queue),
         },
         repeats=15,
     )
-    listener.stop()
     store.close()
-    e, e_meta = series["E"], series["E metadata"]
 
     def line(goal: str, what: str, name: str, base: str, limit: float) -> Result:
         r = ratio(series[name], series[base])
@@ -140,23 +95,13 @@ def _run(folder: Path) -> list[Result]:
             what,
             f"{r.median:.2f} E ± {r.spread:.0%} ({series[name].median:.0f} ns; E = {series[base].median:.0f} ns)",
             f"≤ {limit:g} E",
-            r.median <= limit,
+            figure=r.median,
+            limit=limit,
+            spread=r.spread,
         )
 
-    del e, e_meta
-    ours = series["info metadata"]
     return [
         line("G1", "log call, no metadata", "info", "E", 3),
         line("G1", "log call, three metadata keys", "info metadata", "E metadata", 5),
         line("G2", "disabled log call", "disabled", "E metadata", 1.5),
-        *(
-            Result(
-                "",
-                f"the same through the standard `logging` {name}",
-                f"{ratio(series[name], ours).median:.0f} × ours ({series[name].median / 1000:.1f} µs)",
-                "",
-                None,
-            )
-            for name in ("FileHandler", "QueueHandler")
-        ),
     ]

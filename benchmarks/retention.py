@@ -99,7 +99,9 @@ def _measure(path: Path, records: int) -> list[Result]:
             "held at a time, at most",
             f"{longest:.0f} ms (all of it {report.duration / 1000:.1f} s)",
             "≤ 50 ms",
-            longest <= 50,
+            figure=longest,
+            limit=50,
+            duration=True,
         ),
         Result(
             "",
@@ -107,14 +109,17 @@ def _measure(path: Path, records: int) -> list[Result]:
             f"max {calls[-1] / 1e6:.1f} ms, p99.9 {percentile(calls, 0.999) / 1e6:.3f} ms; "
             f"p50 {percentile(flushes, 0.5):.0f} ms, max {flushes[-1]:.0f} ms",
             "≤ 50 ms a call",
-            calls[-1] <= 50e6,
+            figure=calls[-1],
+            limit=50e6,
+            duration=True,
         ),
         Result(
             "G19",
             "size of the file afterwards, of one that only ever had what is left",
             f"{share:.2f} ×",
             "≤ 1.3 ×",
-            share <= 1.3,
+            figure=share,
+            limit=1.3,
         ),
     ]
 

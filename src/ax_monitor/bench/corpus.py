@@ -23,7 +23,7 @@ SPANS: Final = 50
 METRIC: Final = "api.request.duration"
 SAMPLE_INTERVAL_MS: Final = 1000
 _TEXTS: Final = 50_000
-_LOG_INTERVAL_NS: Final = 20_000_000
+LOG_INTERVAL_NS: Final = 20_000_000
 _SAMPLES_AT_ONCE: Final = 50_000  # the ring holds more
 _PATIENCE_MS: Final = 60_000  # a full ring makes the filling wait, and nothing is dropped
 
@@ -86,14 +86,14 @@ def fill_logs(logger: StructuredLogger, records: int) -> list[tuple[str, str]]:
     """
     texts = payload.messages(min(records, _TEXTS))
     executions = payload.executions(records)
-    begin_ns = time.time_ns() - records * _LOG_INTERVAL_NS
+    begin_ns = time.time_ns() - records * LOG_INTERVAL_NS
     for number in range(records):
         execution_id, trace_id = executions[number // payload.LOGS_PER_EXECUTION]
         logger.log_at(
             17 if number % 100 == 0 else 9,
             texts[number % len(texts)],
             payload.SOURCE,
-            timestamp_ns=begin_ns + number * _LOG_INTERVAL_NS,
+            timestamp_ns=begin_ns + number * LOG_INTERVAL_NS,
             execution_id=execution_id,
             trace_id=trace_id,
             span_id=payload.SPAN_ID,
@@ -128,11 +128,15 @@ def _fill_samples(metrics: MetricsCollector, samples: int, until_ms: int) -> Non
         metrics.store.flush()
 
 
-def seal(path: Path) -> None:
+def seal(path: Path, *, ahead_ms: int = 0) -> None:
     """Seal the samples of minutes that are over, and large numbers of small batches.
 
     The pump of an engine does it now and then; here thousands of batches are written in a second.
+
+    Args:
+        path: The file.
+        ahead_ms: As if it were so much later (default 0 ms).
     """
     with contextlib.closing(Writer(str(path))) as writer:
-        while writer.seal_samples(time.time_ns() // 1_000_000):
+        while writer.seal_samples(time.time_ns() // 1_000_000 + ahead_ms):
             pass

@@ -27,15 +27,15 @@ from ax_monitor.services.tracer import DistributedTracer
 NORMAL: Final = Effort(calls=50_000, enough=1000, seconds=2.5, at_most_s=6.0)
 QUICK: Final = Effort(calls=20_000, enough=1000, seconds=0.5, at_most_s=0.5)
 
-_PER_MS: Final = 50  # of what an engine does all the time: 50,000 a second
+PER_MS: Final = 50  # of what an engine does all the time: 50,000 a second
 _LARGE_BUFFER: Final = 1_000_000  # the pump wakes for its own, larger than what is flushed here
-_FLUSHED_LOGS: Final = 50
-_FLUSHED_SAMPLES: Final = 100
+FLUSHED_LOGS: Final = 50
+FLUSHED_SAMPLES: Final = 100
 _FLUSHES_PER_SEAL: Final = 400  # the pump steps in from some 500 batches on
-_SEARCH: Final = 'timeout OR "rate limit"'
-_DAY_MS: Final = 86_400_000
-_POINT_MS: Final = 300_000
-_LABELS: Final = {"provider": "claude", "model": "large", "route": "/orders"}
+SEARCH: Final = 'timeout OR "rate limit"'
+DAY_MS: Final = 86_400_000
+POINT_MS: Final = 300_000
+LABELS: Final = {"provider": "claude", "model": "large", "route": "/orders"}
 _RULE_METRIC: Final = "bench.watched"
 
 
@@ -78,15 +78,15 @@ def measure(folder: Path, records: int, effort: Effort, tell: Callable[[str], No
 def _logs(corpus: Corpus) -> Cases:
     texts = payload.messages(10_000)
     with Store(corpus.path) as store:
-        yield Case("log call", _log_call(StructuredLogger(store), texts), per_ms=_PER_MS)
+        yield Case("log call", _log_call(StructuredLogger(store), texts), per_ms=PER_MS)
     with Store(corpus.path) as store:
         logger = StructuredLogger(store, buffer_size=_LARGE_BUFFER)
-        ids, first_ms = corpus.execution_ids, corpus.logs_until_ms - _DAY_MS
+        ids, first_ms = corpus.execution_ids, corpus.logs_until_ms - DAY_MS
 
         def search(number: int) -> LogPage:
             until_ms = corpus.logs_until_ms - number % 1000
             return logger.query_logs(
-                search=_SEARCH, start_time=first_ms, end_time=until_ms, limit=50
+                search=SEARCH, start_time=first_ms, end_time=until_ms, limit=50
             )
 
         def execution(number: int) -> LogPage:
@@ -100,7 +100,7 @@ def _logs(corpus: Corpus) -> Cases:
         log = _log_call(logger, texts)
 
         def record(number: int) -> None:
-            for each in range(number * _FLUSHED_LOGS, (number + 1) * _FLUSHED_LOGS):
+            for each in range(number * FLUSHED_LOGS, (number + 1) * FLUSHED_LOGS):
                 log(each)
 
         yield Case("flush of 50 logs", lambda _: store.flush(), before=record)
@@ -150,9 +150,9 @@ def _traces(corpus: Corpus) -> Cases:
             if span_id is not None:
                 complete(span_id)
 
-        yield Case("span creation", start, before=end, per_ms=_PER_MS)
+        yield Case("span creation", start, before=end, per_ms=PER_MS)
         end(0)
-        yield Case("span completion", end, before=start, per_ms=_PER_MS)
+        yield Case("span completion", end, before=start, per_ms=PER_MS)
 
 
 def _metrics(corpus: Corpus) -> Cases:
@@ -168,14 +168,14 @@ def _metrics(corpus: Corpus) -> Cases:
         )
         yield Case(
             "time series",
-            lambda number: metrics.get_time_series(METRIC, until_ms - _DAY_MS, until_ms, _POINT_MS),
+            lambda number: metrics.get_time_series(METRIC, until_ms - DAY_MS, until_ms, POINT_MS),
         )
     with Store(corpus.path) as store:
         record = MetricsCollector(store).record
         yield Case(
             "metric record",
-            lambda number: record("bench.recorded", float(number), labels=_LABELS),
-            per_ms=_PER_MS,
+            lambda number: record("bench.recorded", float(number), labels=LABELS),
+            per_ms=PER_MS,
         )
 
 
@@ -250,7 +250,7 @@ def _sample_flush(corpus: Corpus) -> Cases:
         def samples(number: int) -> None:
             if number % _FLUSHES_PER_SEAL == 0:
                 seal(corpus.path)
-            for each in range(_FLUSHED_SAMPLES):
-                record("bench.flushed", float(each), labels=_LABELS, timestamp=hour_ago_ms)
+            for each in range(FLUSHED_SAMPLES):
+                record("bench.flushed", float(each), labels=LABELS, timestamp=hour_ago_ms)
 
         yield Case("flush of 100", lambda number: store.flush(), before=samples)

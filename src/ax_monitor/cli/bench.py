@@ -91,9 +91,9 @@ def _show(printer: Printer, rows: Sequence[Row], where: dict[str, Any]) -> None:
 def _cells(row: Row) -> list[Part]:
     operation = row.operation
     if row.size is None:
-        found = [_three_digits(row.percentiles[name], "ns") for name in _PERCENTILES]
+        found = [three_digits(row.percentiles[name], "ns") for name in _PERCENTILES]
     else:
-        found = [_three_digits(row.size, "bytes"), "", ""]
+        found = [three_digits(row.size, "bytes"), "", ""]
     return [
         (operation.name, "bold"),
         operation.document.replace(" ms, ", ", "),  # the unit comes once more
@@ -103,7 +103,7 @@ def _cells(row: Row) -> list[Part]:
     ]
 
 
-def _three_digits(value: int | None, unit: str) -> str:
+def three_digits(value: int | None, unit: str) -> str:
     """A figure in seven characters or less."""
     if value is None:
         return UNKNOWN
