@@ -1,0 +1,186 @@
+"""The micro benchmarks: each is measured beside a reference, and what counts is their ratio.
+
+`make bench-micro` runs them with pytest-benchmark, which times and calibrates nothing by itself here:
+rounds of the two alternate, as many calls in each as take `ROUND_S`. In its JSON the ratio is in
+`extra_info`; at the end of the run all ratios are printed.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from ax_monitor._native import BUILD
+from ax_monitor.bench.harness import Series, machine, ratio
+
+ROUNDS: Final = 25
+ROUND_S: Final = 0.004
+WARM_UP_ROUNDS: Final = 2
+_LINES: Final = pytest.StashKey[list[tuple[str, ...]]]()
+_HEAD: Final = ("benchmark", "median", "reference", "its median", "ratio")
+T = TypeVar("T")
+
+
+class Against(Protocol):
+    """What the fixture `against` is."""
+
+    def __call__(
+        self,
+        name: str,
+        reference: Callable[..., object],
+        subject: Callable[..., T],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        between: Callable[[], object] | None = None,
+        before: Callable[[], object] | None = None,
+        before_reference: Callable[[], object] | None = None,
+    ) -> T:
+        """Measure `subject` and its reference in rounds that alternate; what `subject` returns.
+
+        Args:
+            name: Of the reference, for the table.
+            reference: Called with the same arguments.
+            subject: What is measured.
+            args: For both.
+            kwargs: For both.
+            between: Called between rounds, untimed: to empty what calls have filled.
+            before: Called before each call of `subject`, untimed; a round then is one call.
+            before_reference: The same for `reference`.
+        """
+        ...
+
+
+@pytest.fixture
+def against(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[Against]:
+    """The ratio of two callables."""
+
+    def measure(
+        name: str,
+        reference: Callable[..., object],
+        subject: Callable[..., T],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        between: Callable[[], object] | None = None,
+        before: Callable[[], object] | None = None,
+        before_reference: Callable[[], object] | None = None,
+    ) -> T:
+        named = dict(kwargs or {})
+        calls = reference_calls = 1
+        if benchmark.enabled:
+            if before is None:
+                calls = _calls_a_round(subject, args, named)
+            if before_reference is None:
+                reference_calls = _calls_a_round(reference, args, named)
+        taken: list[float] = []
+
+        def reference_round(*_: Any, **__: Any) -> None:
+            if between is not None:
+                between()
+            if before_reference is not None:
+                before_reference()
+            taken.append(_round(reference, args, named, reference_calls) / reference_calls)
+            if between is not None:
+                between()
+
+        def prepare() -> None:
+            if before is not None:
+                before()
+
+        if benchmark.disabled:
+            reference_round()
+        result: T = benchmark.pedantic(
+            subject,
+            args,
+            named,
+            setup=prepare if before is not None else None,
+            teardown=reference_round,
+            rounds=ROUNDS,
+            warmup_rounds=WARM_UP_ROUNDS,
+            iterations=calls,
+        )
+        if benchmark.enabled:
+            ours = Series(list(benchmark.stats.stats.data))
+            theirs = Series(taken[WARM_UP_ROUNDS : WARM_UP_ROUNDS + ROUNDS])
+            found = ratio(ours, theirs)
+            benchmark.extra_info.update(
+                reference=name,
+                reference_median_s=theirs.median,
+                reference_spread=theirs.spread,
+                ratio=found.median,
+                ratio_spread=found.spread,
+            )
+            request.config.stash.setdefault(_LINES, []).append(
+                (
+                    _title(request.node),
+                    _duration(ours.median),
+                    name,
+                    _duration(theirs.median),
+                    f"{found.median:.3g} × ± {found.spread:.0%}",
+                )
+            )
+        return result
+
+    gc.collect()
+    gc.freeze()  # so that no round walks through what pytest holds
+    yield measure
+    gc.unfreeze()
+
+
+def _round(call: Callable[..., object], args: Sequence[Any], named: dict[str, Any], n: int) -> float:
+    """Seconds that `n` calls take, as pytest-benchmark makes them."""
+    clock, calls = time.perf_counter, range(n)
+    begin = clock()
+    for _ in calls:
+        call(*args, **named)
+    return clock() - begin
+
+
+def _calls_a_round(call: Callable[..., object], args: Sequence[Any], named: dict[str, Any]) -> int:
+    """How many calls take about `ROUND_S`."""
+    n = 1
+    while (taken := _round(call, args, named, n)) < ROUND_S / 10:
+        n *= 4
+    return max(1, round(n * ROUND_S / taken))
+
+
+def _title(node: pytest.Item) -> str:
+    """`kernels/log: info` of `benchmarks/kernels/test_log.py::test_info`."""
+    return f"{node.path.parent.name}/{node.path.stem[5:]}: {node.name[5:].replace('_', ' ')}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+# -- what is told beside the figures -----------------------------------------------------------------
+
+
+def pytest_benchmark_update_machine_info(machine_info: dict[str, Any]) -> None:
+    """Where it was measured, in the JSON."""
+    machine_info.update(ax_monitor=machine(), kernels=BUILD)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """All ratios."""
+    lines = terminalreporter.config.stash.get(_LINES, [])
+    if not lines:
+        return
+    terminalreporter.section("ratios: median ± half the distance between the quartiles")
+    for line in (*machine(), f"kernels: {BUILD}"):
+        terminalreporter.write_line(line)
+    rows = [_HEAD, *lines]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
+    for row in rows:
+        terminalreporter.write_line(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
