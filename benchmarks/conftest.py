@@ -37,8 +37,8 @@ class Against(Protocol):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        between: Callable[[], object] | None = None,
         before: Callable[[], object] | None = None,
+        after: Callable[[], object] | None = None,
         before_reference: Callable[[], object] | None = None,
     ) -> T:
         """Measure `subject` and its reference in rounds that alternate; what `subject` returns.
@@ -49,8 +49,8 @@ class Against(Protocol):
             subject: What is measured.
             args: For both.
             kwargs: For both.
-            between: Called between rounds, untimed: to empty what calls have filled.
             before: Called before each call of `subject`, untimed; a round then is one call.
+            after: Called after each round of `subject`, untimed: to empty what it has filled.
             before_reference: The same for `reference`.
         """
         ...
@@ -67,44 +67,41 @@ def against(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iter
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         *,
-        between: Callable[[], object] | None = None,
         before: Callable[[], object] | None = None,
+        after: Callable[[], object] | None = None,
         before_reference: Callable[[], object] | None = None,
     ) -> T:
         named = dict(kwargs or {})
         calls = reference_calls = 1
-        if benchmark.enabled:
-            if before is None:
-                calls = _calls_a_round(subject, args, named)
-            if before_reference is None:
-                reference_calls = _calls_a_round(reference, args, named)
         taken: list[float] = []
 
-        def reference_round(*_: Any, **__: Any) -> None:
-            if between is not None:
-                between()
+        def empty() -> None:
+            if after is not None:
+                after()
+
+        def finish_round(*_: Any, **__: Any) -> None:
+            empty()
             if before_reference is not None:
                 before_reference()
             taken.append(_round(reference, args, named, reference_calls) / reference_calls)
-            if between is not None:
-                between()
 
-        def prepare() -> None:
-            if before is not None:
-                before()
-
-        if benchmark.disabled:
-            reference_round()
+        if benchmark.enabled and before_reference is None:
+            reference_calls = _calls_a_round(reference, args, named)
+        if benchmark.enabled and before is None:
+            calls = _calls_a_round(subject, args, named)
+            empty()
         result: T = benchmark.pedantic(
             subject,
             args,
             named,
-            setup=prepare if before is not None else None,
-            teardown=reference_round,
+            setup=before,
+            teardown=finish_round,
             rounds=ROUNDS,
             warmup_rounds=WARM_UP_ROUNDS,
             iterations=calls,
         )
+        if benchmark.disabled:
+            finish_round()
         if benchmark.enabled:
             ours = Series(list(benchmark.stats.stats.data))
             theirs = Series(taken[WARM_UP_ROUNDS : WARM_UP_ROUNDS + ROUNDS])
@@ -133,7 +130,9 @@ def against(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iter
     gc.unfreeze()
 
 
-def _round(call: Callable[..., object], args: Sequence[Any], named: dict[str, Any], n: int) -> float:
+def _round(
+    call: Callable[..., object], args: Sequence[Any], named: dict[str, Any], n: int
+) -> float:
     """Seconds that `n` calls take, as pytest-benchmark makes them."""
     clock, calls = time.perf_counter, range(n)
     begin = clock()
