@@ -8,15 +8,20 @@ rounds of the two alternate, as many calls in each as take `ROUND_S`. In its JSO
 from __future__ import annotations
 
 import gc
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+import apsw
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from ax_monitor._native import BUILD
+from ax_monitor.bench import payload
 from ax_monitor.bench.harness import Series, machine, ratio
+from ax_monitor.pipeline.store import Store
 
 ROUNDS: Final = 25
 ROUND_S: Final = 0.004
@@ -124,10 +129,54 @@ def against(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iter
             )
         return result
 
-    gc.collect()
-    gc.freeze()  # so that no round walks through what pytest holds
+    if benchmark.enabled:
+        gc.collect()
+        gc.freeze()  # so that no round walks through what pytest holds
     yield measure
     gc.unfreeze()
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[apsw.Connection]:
+    """A database with our schema, that apsw alone writes to: tuned as ours, and one context."""
+    path = tmp_path / "by_hand.db"
+    Store(path).close()
+    opened = apsw.Connection(str(path))
+    for pragma in ("synchronous = NORMAL", "cache_size = -65536"):
+        opened.execute(f"PRAGMA {pragma}")
+    opened.execute("INSERT INTO log_contexts(id, source) VALUES (1, ?)", (payload.SOURCE,))
+    yield opened
+    opened.close()
+
+
+class LogRows:
+    """Log records as rows for that database: so many, each with a key and a number of its own."""
+
+    INSERT: Final = (
+        "INSERT INTO log_records(seq, context, severity, span_id, ring, ring_seq, message, metadata)"
+        " VALUES (?, 1, 9, ?, 1, ?, ?, ?)"
+    )
+
+    def __init__(self, n: int) -> None:
+        self.rows: list[tuple[object, ...]] = []
+        self._texts = payload.messages(n)
+        self._metadata = json.dumps(payload.METADATA, separators=(",", ":"))
+        self._span = int(payload.SPAN_ID, 16) - 2**64
+        self._made = 0
+
+    def make(self) -> None:
+        """New ones."""
+        first = (time.time_ns() // 1_000_000 << 12) + self._made
+        self.rows = [
+            (first + n, self._span, self._made + n, text, self._metadata)
+            for n, text in enumerate(self._texts)
+        ]
+        self._made += len(self.rows)
+
+    def insert_into(self, connection: apsw.Connection) -> None:
+        """In one transaction, the full-text index included."""
+        with connection:
+            connection.executemany(self.INSERT, self.rows)
 
 
 def _round(

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "make help": "this and the others are for developers, and need the tools of the extra `dev`",
     "make lint": "see above",
     "make bench": "it measures for minutes",
+    "make bench-micro": "see above; test_micro.py runs each of its benchmarks once",
     "make soak": "it takes an hour",
     "make sanitize": "this and the next three build and run for minutes",
     "make tsan": "see above",
