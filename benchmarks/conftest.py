@@ -16,7 +16,6 @@ from typing import Any, Final, Protocol, TypeVar
 
 import apsw
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from ax_monitor._native import BUILD
 from ax_monitor.bench import payload
@@ -62,7 +61,7 @@ class Against(Protocol):
 
 
 @pytest.fixture
-def against(request: pytest.FixtureRequest, benchmark: BenchmarkFixture) -> Iterator[Against]:
+def against(request: pytest.FixtureRequest, benchmark: Any) -> Iterator[Against]:
     """The ratio of two callables."""
 
     def measure(
@@ -198,9 +197,11 @@ def _calls_a_round(call: Callable[..., object], args: Sequence[Any], named: dict
     return max(1, round(n * ROUND_S / taken))
 
 
-def _title(node: pytest.Item) -> str:
-    """`kernels/log: info` of `benchmarks/kernels/test_log.py::test_info`."""
-    return f"{node.path.parent.name}/{node.path.stem[5:]}: {node.name[5:].replace('_', ' ')}"
+def _title(node: pytest.Function) -> str:
+    """`kernels/log: info [x]` of `benchmarks/kernels/test_log.py::test_info[x]`."""
+    what = node.originalname.removeprefix("test_").replace("_", " ")
+    case = f" [{node.callspec.id}]" if hasattr(node, "callspec") else ""
+    return f"{node.path.parent.name}/{node.path.stem.removeprefix('test_')}: {what}{case}"
 
 
 def _duration(seconds: float) -> str:

@@ -22,9 +22,9 @@ VALUES = {
 }
 
 
-@pytest.fixture(params=VALUES.values(), ids=VALUES)
+@pytest.fixture(params=list(VALUES))
 def values(request: Any) -> Any:
-    return request.param(np.random.default_rng(1))
+    return VALUES[request.param](np.random.default_rng(1))
 
 
 @pytest.fixture
