@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.pyx' -o -name '*.pxd') setup.py pyproject.toml
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-check bench-kernels soak soak-short sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
+.PHONY: help demo test bench bench-check bench-micro soak soak-short sanitize tsan fuzz mutants lint format docs picture debug-test wheel clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,10 @@ bench: $(VENV)/.dev ## measure, print the tables, write docs/performance.md (les
 bench-check: $(VENV)/.dev ## the same, but write nothing, and fail if a ratio misses its goal
 	$(BIN)/python -m benchmarks --check $(ARGS)
 
-bench-kernels: $(VENV)/.test ## single kernels, with pytest-benchmark
-	$(BIN)/python -m pytest benchmarks/kernels --import-mode=prepend $(ARGS)
+bench-micro: $(VENV)/.dev ## single kernels and services beside references, with pytest-benchmark (two minutes)
+	@mkdir -p build
+	$(BIN)/python -m pytest benchmarks/kernels benchmarks/services --import-mode=prepend -q \
+	  --benchmark-quiet --benchmark-json=build/bench-micro.json $(ARGS)
 
 # Kernels of a kind of their own, in build/KIND/lib, beside a copy of the Python code.
 build_kind = CC=gcc AX_MONITOR_BUILD=$(1) $(BIN)/python setup.py -q build --build-base build/$(1) \

@@ -1,4 +1,4 @@
-"""A ring in plain memory and a payload, for benchmarks of single kernels."""
+"""A ring in plain memory and channels on it, for benchmarks of single kernels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from ax_monitor._native import RING_HEADER_BYTES, RING_SEGMENT_MIN_BYTES, RecordRing
+from ax_monitor._native import (
+    RING_HEADER_BYTES,
+    RING_SEGMENT_MIN_BYTES,
+    LogChannel,
+    LogSettings,
+    RecordRing,
+)
 
 
 @pytest.fixture
@@ -33,3 +39,9 @@ def ring() -> Iterator[RecordRing]:
     made.detach()
     os.close(read)
     os.close(write)
+
+
+@pytest.fixture
+def log(ring: RecordRing) -> LogChannel:
+    """The log calls on that ring."""
+    return LogChannel(ring, LogSettings(simplify=lambda *values: values[:4], publish=None))

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ax_monitor._native import QuantileSketch
+from benchmarks.conftest import Against
+from benchmarks.reference import axref
 
 MANY = 100_000
+SHARES = (0.5, 0.95, 0.99)
+BINS = np.zeros(2048 * 64, np.int64)  # of a histogram by hand with the same keys for any double
 
 VALUES = {
-    "one octave": lambda rng: rng.uniform(1, 2, MANY),
-    "latencies": lambda rng: rng.lognormal(3, 0.6, MANY),
-    "any size": lambda rng: np.exp(rng.uniform(-300, 300, MANY)),
+    "one octave": lambda random: random.uniform(1, 2, MANY),
+    "latencies": lambda random: random.lognormal(3, 0.6, MANY),
+    "any size": lambda random: np.exp(random.uniform(-300, 300, MANY)),
 }
 
 
-def empty(value: float) -> None:
-    """The price of a call."""
-
-
-@pytest.fixture(params=VALUES.values(), ids=VALUES)
+@pytest.fixture(params=list(VALUES))
 def values(request: Any) -> Any:
-    return request.param(np.random.default_rng(1))
+    return VALUES[request.param](np.random.default_rng(1))
 
 
 @pytest.fixture
@@ -35,30 +34,37 @@ def sketch(values: Any) -> QuantileSketch:
     return made
 
 
-@pytest.mark.parametrize("add", [QuantileSketch().add, empty], ids=["sketch", "empty"])
-def test_add(benchmark: Any, add: Callable[[float], None]) -> None:
-    benchmark(add, 12.5)
+def test_add(against: Against) -> None:
+    against("empty call", axref.Empty().record, QuantileSketch().add, (12.5,))
 
 
-def test_add_100_000(benchmark: Any, values: Any) -> None:
-    benchmark(QuantileSketch().add_many, values)
+def test_add_100000(against: Against, values: Any) -> None:
+    against("numpy.sort", np.sort, QuantileSketch().add_many, (values,))
 
 
-def test_numpy_sorts_100_000(benchmark: Any, values: Any) -> None:
-    benchmark(np.sort, values)
+def test_quantiles(against: Against, values: Any, sketch: QuantileSketch) -> None:
+    """Of values that are not sorted."""
+    found = against(
+        "numpy.quantile", lambda: np.quantile(values, SHARES), lambda: sketch.quantiles(SHARES)
+    )
+    assert len(found) == len(SHARES)
 
 
-def test_quantiles(benchmark: Any, sketch: QuantileSketch) -> None:
-    benchmark(sketch.quantiles, (0.5, 0.95, 0.99))
+def test_merge(against: Against, sketch: QuantileSketch) -> None:
+    """With a histogram that has a place for every key."""
+    bins = BINS.copy()
+    against("numpy adds all bins", lambda _: bins.__iadd__(BINS), QuantileSketch().merge, (sketch,))
 
 
-def test_merge_bytes(benchmark: Any, sketch: QuantileSketch) -> None:
-    benchmark(QuantileSketch().merge_bytes, sketch.to_bytes())
+def test_merge_bytes(against: Against, sketch: QuantileSketch) -> None:
+    bins, stored, encoded = BINS.copy(), BINS.tobytes(), sketch.to_bytes()
+    merge = QuantileSketch().merge_bytes
+    against(
+        "numpy adds all bins",
+        lambda: bins.__iadd__(np.frombuffer(stored, np.int64)),
+        lambda: merge(encoded),
+    )
 
 
-def test_merge(benchmark: Any, sketch: QuantileSketch) -> None:
-    benchmark(QuantileSketch().merge, sketch)
-
-
-def test_to_bytes(benchmark: Any, sketch: QuantileSketch) -> None:
-    benchmark(sketch.to_bytes)
+def test_to_bytes(against: Against, sketch: QuantileSketch) -> None:
+    against("numpy.tobytes of all bins", BINS.tobytes, sketch.to_bytes)

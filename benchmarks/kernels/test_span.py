@@ -1,17 +1,24 @@
-"""Spans on a ring in memory."""
+"""Spans on a ring in memory, against empty methods that are called alike."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ax_monitor._native import RecordRing, Sampler, SpanScope, TraceChannel, TraceSettings
+import pytest
+
+from ax_monitor._native import RecordRing, Sampler, TraceChannel, TraceSettings
 from ax_monitor.bench import payload
+from benchmarks.conftest import Against
+from benchmarks.reference import axref
 
-ATTRIBUTES = {"order_id": "A-1004711", "retries": 3, "amount": 12.5}
-PARENT_ID = "b7ad6b7169203331"
+STEP: dict[str, Any] = {
+    "parent_span_id": payload.SPAN_ID,
+    "attributes": payload.SPAN_ATTRIBUTES,
+}
 
 
-def _channel(ring: RecordRing, rate: float = 1.0) -> TraceChannel:
+def channel_on(ring: RecordRing, rate: float = 1.0) -> TraceChannel:
+    """A channel that samples this share of traces."""
     settings = TraceSettings(
         plain=dict,
         text=str,
@@ -23,41 +30,32 @@ def _channel(ring: RecordRing, rate: float = 1.0) -> TraceChannel:
     return TraceChannel(ring, settings)
 
 
-def test_span(benchmark: Any, ring: RecordRing) -> None:
-    channel = _channel(ring)
-
-    def start_and_complete() -> None:
-        channel.complete_span(
-            channel.start_span(
-                payload.TRACE_ID, "step", parent_span_id=PARENT_ID, attributes=ATTRIBUTES
-            )
-        )
-
-    benchmark(start_and_complete)
+@pytest.mark.parametrize("trace_id", [payload.TRACE_ID, ""], ids=["recorded", "not sampled"])
+def test_start_and_complete(against: Against, ring: RecordRing, trace_id: str) -> None:
+    channel, empty = channel_on(ring), axref.Empty()
+    against(
+        "empty calls",
+        lambda: empty.complete_span(empty.start_span(trace_id, "step", **STEP)),
+        lambda: channel.complete_span(channel.start_span(trace_id, "step", **STEP)),
+    )
 
 
-def test_not_sampled(benchmark: Any, ring: RecordRing) -> None:
-    channel = _channel(ring)
+def test_event(against: Against, ring: RecordRing) -> None:
+    """With its span: a span holds so many events and no more."""
+    channel, empty = channel_on(ring), axref.Empty()
 
-    def start_and_complete() -> None:
-        channel.complete_span(
-            channel.start_span("", "step", parent_span_id=PARENT_ID, attributes=ATTRIBUTES)
-        )
+    def with_event(spans: Any) -> None:
+        span_id = spans.start_span(payload.TRACE_ID, "step", **STEP)
+        spans.add_span_event(span_id, "progress", payload.SPAN_ATTRIBUTES)
+        spans.complete_span(span_id)
 
-    benchmark(start_and_complete)
-
-
-def test_trace(benchmark: Any, ring: RecordRing) -> None:
-    channel = _channel(ring)
-    benchmark(lambda: channel.complete_trace(channel.begin_trace("run")))
+    against("empty calls", lambda: with_event(empty), lambda: with_event(channel))
 
 
-def test_scope(benchmark: Any, ring: RecordRing) -> None:
-    channel = _channel(ring)
-
-    def block() -> None:
-        with SpanScope(channel, "step"):
-            pass
-
-    with SpanScope(channel, "root"):
-        benchmark(block)
+def test_trace(against: Against, ring: RecordRing) -> None:
+    channel, empty = channel_on(ring), axref.Empty()
+    against(
+        "empty calls",
+        lambda: empty.complete_trace(empty.begin_trace("run")),
+        lambda: channel.complete_trace(channel.begin_trace("run")),
+    )

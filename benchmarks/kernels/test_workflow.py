@@ -1,4 +1,4 @@
-"""Executions and steps on a ring in memory."""
+"""Executions and steps on a ring in memory, against objects made by hand and empty methods."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from ax_monitor._native import RecordRing, WorkflowChannel, WorkflowSettings
+from benchmarks.conftest import Against
+from benchmarks.reference import axref
+from benchmarks.workflows import SlottedRow
 
 
 @pytest.fixture
@@ -27,19 +30,19 @@ def _begin(channel: WorkflowChannel) -> Any:
     return channel.begin_execution("wf-1", "import", "acme", "user", "running", 5, None, None)
 
 
-def test_step(benchmark: Any, channel: WorkflowChannel) -> None:
-    execution_id = _begin(channel).id
+def test_step(against: Against, channel: WorkflowChannel) -> None:
+    execution_id, empty = _begin(channel).id, axref.Empty()
 
-    def start_and_complete() -> None:
-        channel.complete_step(
-            channel.start_step(execution_id, "load", "Load"), tokens_used=1200, cost=0.004
-        )
+    def step(channel: Any) -> None:
+        started = channel.start_step(execution_id, "load", "Load")
+        channel.complete_step(started, tokens_used=1200, cost=0.004)
 
-    benchmark(start_and_complete)
+    against("empty calls", lambda: step(empty), lambda: step(channel))
 
 
-def test_execution(benchmark: Any, channel: WorkflowChannel) -> None:
-    def start_and_complete() -> None:
-        channel.change_execution(_begin(channel), "completed", None, None, None, None)
-
-    benchmark(start_and_complete)
+def test_execution(against: Against, channel: WorkflowChannel) -> None:
+    against(
+        "an object by hand",
+        lambda: SlottedRow("acme", "wf-1", "import").complete(),
+        lambda: channel.change_execution(_begin(channel), "completed", None, None, None, None),
+    )

@@ -41,6 +41,74 @@ cdef class Empty:
         """As Window.record."""
         return True
 
+    def record_sample(self, str metric_type, value, *, unit=None, labels=None, tenant_id=None, timestamp=None):
+        """As MetricsCollector.record."""
+
+    def append(self, int kind, int tag, tuple fields, *, timestamp_ns=None, int policy=0,
+               bint priority=False, bint redact=False) -> int:
+        """As RecordRing.append."""
+        return 0
+
+    def add_rule(self, int window, *, int operator, int aggregation, double threshold, resolve_threshold=None,
+                 int64_t for_ms=0, int64_t cooldown_ms=0, int no_data=0) -> int:
+        """As RuleTable.add_rule."""
+        return 0
+
+    def add_sample(self, int64_t series, int64_t timestamp_ms, double value) -> int:
+        """As RuleTable.add."""
+        return 0
+
+    def decide(self, str trace_id) -> bool:
+        """As Sampler.decide."""
+        return True
+
+    def decide_at(self, str trace_id, int64_t now_ns) -> bool:
+        """As Sampler.decide_at."""
+        return True
+
+    def start_span(self, trace_id, name, kind="internal", *, parent_span_id=None, attributes=None) -> str:
+        """As DistributedTracer.start_span."""
+        return ""
+
+    def complete_span(self, span_id, status="ok"):
+        """As DistributedTracer.complete_span."""
+
+    def add_span_event(self, span_id, name, attributes=None):
+        """As DistributedTracer.add_span_event."""
+
+    def begin_trace(self, execution_id, *, name=None, tenant_id=None) -> str:
+        """As TraceChannel.begin_trace."""
+        return ""
+
+    def complete_trace(self, trace_id):
+        """As DistributedTracer.complete_trace."""
+
+    def start_step(self, execution_id, step_key, step_name=None) -> str:
+        """As WorkflowMonitor.start_step."""
+        return ""
+
+    def complete_step(self, step_id, *, tokens_used=None, cost=None, input_size=None, output_size=None,
+                      provider=None, model=None) -> bool:
+        """As WorkflowMonitor.complete_step."""
+        return True
+
+
+cdef class EmptyScope:
+    """A `with` block that does nothing, as SpanScope and ContextScope are made."""
+
+    def __init__(self, channel=None, name=None, kind="internal", attributes=None, *, new_trace=False,
+                 execution_id=None, tenant_id=None, user_id=None, parent=None):
+        """As both."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        pass
+
+    def leave(self):
+        """As ContextScope.leave."""
+
 
 cdef struct Row:
     int64_t[N_INTS] ints

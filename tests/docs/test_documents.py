@@ -26,6 +26,7 @@ LEFT_OUT = {
     "make lint": "see above",
     "make bench": "it measures for minutes",
     "make bench-check": "see above",
+    "make bench-micro": "see above; test_micro.py runs each of its benchmarks once",
     "make soak": "it takes an hour",
     "make sanitize": "this and the next three build and run for minutes",
     "make tsan": "see above",

@@ -4,6 +4,7 @@ from ax_monitor._native import batch as _batch
 from ax_monitor._native import deadline as _deadline
 from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
+from ax_monitor._native.build import BUILD
 from ax_monitor._native.context import ContextScope, RecordContext, context_var
 from ax_monitor._native.encode import encode_json, encode_text
 from ax_monitor._native.frozen import new_frozen
@@ -44,6 +45,7 @@ SAMPLES_EXTENSION_ENTRY = "sqlite3_axsamples_init"
 __all__ = [
     "BATCH_EXTENSION",
     "BATCH_EXTENSION_ENTRY",
+    "BUILD",
     "COLON_WORDS",
     "DEADLINE_EXTENSION",
     "DEADLINE_EXTENSION_ENTRY",
