@@ -1,4 +1,4 @@
-"""What keeps the file in order, between two batches: checkpoints and sealing."""
+"""What keeps the file in order, between two batches: checkpoints, index merges and sealing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from ax_monitor.errors import StorageError
 from ax_monitor.pipeline.failpoints import failpoint
 from ax_monitor.storage.writer import CHECKPOINT_PAGES, RESTART_PAGES, Writer
 
+MERGE_PAGES: Final = 16  # of the full-text index at a time: a flush may have to wait for them
+MERGING_S: Final = 0.02  # merging goes on for so long between two batches
 SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
 SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
-SEAL_AGAIN_S: Final = 60.0  # the same after that failed
+AGAIN_S: Final = 60.0  # merging or sealing is tried again after it failed
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 
 
 class Maintenance:
-    """Checkpoints and the sealing of samples.
+    """Checkpoints, merges of the full-text index, and the sealing of samples.
 
     Thread-safety: none; the pump calls it with its lock held.
 
@@ -32,6 +34,9 @@ class Maintenance:
         self._report = report
         self._strict = strict
         self._next_seal_s = 0.0
+        self._next_merge_s = 0.0
+        self._merged = 0  # up to this commit, nothing is left to merge
+        self._merging = False  # something is
         self._last_sync_s = clock.monotonic()
         self._commits = 0
         self._unsynced = False
@@ -39,9 +44,12 @@ class Maintenance:
     @property
     def due_s(self) -> float:
         """When there is something to do, on the monotonic clock."""
+        due_s = self._next_seal_s
+        if self._merging:
+            due_s = min(due_s, self._next_merge_s)
         if self._unsynced:
-            return min(self._next_seal_s, self._last_sync_s + SYNC_S)
-        return self._next_seal_s
+            due_s = min(due_s, self._last_sync_s + SYNC_S)
+        return due_s
 
     def sync_due(self, now_s: float) -> bool:
         """Is the next commit to be synced?"""
@@ -74,6 +82,25 @@ class Maintenance:
             if wal.pages > RESTART_PAGES:
                 writer.checkpoint("restart")
 
+    def merge(self, writer: Writer, is_urgent: Callable[[], bool]) -> None:
+        """Merge segments of the full-text index for a moment, or a little if somebody waits.
+
+        So no commit has to. What is left is merged in the next round.
+        """
+        now_s = self._clock.monotonic()
+        if self._merged == writer.commits or now_s < self._next_merge_s:
+            return
+        try:
+            while writer.merge_index(MERGE_PAGES):
+                self._merging = True
+                self.checkpoint(writer, idle=False)
+                if is_urgent() or self._clock.monotonic() > now_s + MERGING_S:
+                    return
+            self._merging = False
+            self._merged = writer.commits
+        except Exception as error:  # a defect of ours must not end the thread
+            self._next_merge_s = now_s + self._pause_after(error, "merging the full-text index")
+
     def seal(self, writer: Writer, is_busy: Callable[[], bool]) -> None:
         """Bring samples of minutes that are over into their final form, for a moment.
 
@@ -91,7 +118,11 @@ class Maintenance:
                     break
             self._next_seal_s = now_s if more else now_s + SEAL_S
         except Exception as error:  # a defect of ours must not end the thread
-            locked = isinstance(error, StorageError) and error.kind == "locked"
-            self._next_seal_s = now_s + (SEAL_S if locked else SEAL_AGAIN_S)
-            if not locked:
-                self._report(f"sealing samples failed, it is tried again: {error}")
+            self._next_seal_s = now_s + self._pause_after(error, "sealing samples")
+
+    def _pause_after(self, error: Exception, what: str) -> float:
+        """Report that something failed; when to try it again, in s."""
+        if isinstance(error, StorageError) and error.kind == "locked":
+            return SEAL_S
+        self._report(f"{what} failed, it is tried again: {error}")
+        return AGAIN_S

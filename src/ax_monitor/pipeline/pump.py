@@ -186,6 +186,7 @@ class Pump:
             with self._drain_lock:
                 self._work()
                 if self._writer is not None and not self._retry_s:
+                    self._maintenance.merge(self._writer, self._is_urgent)
                     self._maintenance.seal(self._writer, self._has_batches)
 
     def _sleep(self) -> None:
@@ -255,6 +256,7 @@ class Pump:
             ):
                 break
             self._tell_waiters()
+            self._maintenance.merge(writer, self._is_urgent)
         if not self._adopted or self._clock.monotonic() >= self._next_adoption:
             self._adopt(writer)
 

@@ -10,6 +10,7 @@ import apsw
 from ax_monitor.storage.connection import one_row
 from ax_monitor.storage.logs import first_key
 from ax_monitor.storage.metric_sql import MINUTE_MS
+from ax_monitor.storage.search import merge_index
 from ax_monitor.storage.workflow_batch import ACTIVE
 
 HOUR_MS: Final = 60 * MINUTE_MS
@@ -98,22 +99,16 @@ def oldest_ms(connection: apsw.Connection) -> int | None:
 
 
 class IndexMerge:
-    """Takes out of the full-text index what deleted records have left in it, a little at a time.
-
-    https://www.sqlite.org/fts5.html#the_merge_command
-    """
+    """Takes out of the full-text index what deleted records have left in it, a little at a time."""
 
     def __init__(self) -> None:
         self._sign = -1  # the first call begins, the others go on
 
     def step(self, connection: apsw.Connection, pages: int) -> bool:
         """Rewrite some pages of the index; whether there is more."""
-        before = connection.total_changes()
-        connection.execute(
-            "INSERT INTO logs_fts(logs_fts, rank) VALUES ('merge', ?)", (self._sign * pages,)
-        )
+        more = merge_index(connection, self._sign * pages)
         self._sign = 1
-        return bool(connection.total_changes() - before >= 2)
+        return more
 
 
 def vacuum(connection: apsw.Connection, pages: int) -> bool:

@@ -276,3 +276,17 @@ def search_text(text: str) -> str:
     """
     words = [quote(word) for word in text.split() if _has_words(word)]
     return " ".join(words[:MAX_PHRASES]) or '""'
+
+
+def merge_index(connection: apsw.Connection, pages: int) -> bool:
+    """Merge segments of the full-text index, until so many pages are written; whether it did.
+
+    A level of at least four segments becomes one segment of the next level. Less than zero: all
+    segments become one, by this and the following calls. The entries of a word that stands in very
+    many records are merged at once, whatever the number of pages.
+
+    https://www.sqlite.org/fts5.html#the_merge_command
+    """
+    before = connection.total_changes()
+    connection.execute("INSERT INTO logs_fts(logs_fts, rank) VALUES ('merge', ?)", (pages,))
+    return bool(connection.total_changes() - before >= 2)

@@ -26,6 +26,7 @@ from ax_monitor.storage.metric_deletion import Deletion
 from ax_monitor.storage.migrations import migrate
 from ax_monitor.storage.records import KINDS, write_batch
 from ax_monitor.storage.sealing import Sealer
+from ax_monitor.storage.search import merge_index
 
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
@@ -298,6 +299,18 @@ class Writer:
         with storage_errors(self.path, "reading"):
             due = self._sealer.due(self._connection, now_ms)
         return due and self.change(self._sealer.step)
+
+    def merge_index(self, pages: int) -> bool:
+        """Merge some pages of the full-text index, in one transaction; whether there was any.
+
+        Costs some 20 µs where there is nothing to do.
+        """
+        with storage_errors(self.path, "writing to"):
+            merged = merge_index(self._connection, pages)
+        if merged:
+            self.commits += 1
+            self.check_files()
+        return merged
 
     def delete_samples(self, deletion: Deletion) -> bool:
         """Go on with a deletion, in one transaction; whether there is more."""
