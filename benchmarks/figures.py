@@ -108,6 +108,9 @@ def draw(name: str, panels: Sequence[Panel]) -> None:
                 10 ** math.floor(math.log10(min(values))),
                 10 ** math.ceil(math.log10(max(values) * 2)),
             )
+            if panel.markers:
+                sizes = panel.curves[0].x
+                axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
             axes.minorticks_off()
             axes.grid(True)
             axes.legend(fontsize=8)

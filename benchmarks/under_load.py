@@ -290,6 +290,10 @@ def _measure(path: Path, rounds: int, seconds: float) -> dict[str, Found]:
         stats = monitor.store.stats()
         assert not stats.dropped, stats
         assert monitor.alerts.list_alerts() == []
+        kept = FILLED + len(ways[OURS].calls["log"])
+        assert monitor.logger.get_log_count() < kept + rounds * len(ways) * OLD, (
+            "nothing was deleted"
+        )
     return ways
 
 
