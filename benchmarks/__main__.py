@@ -3,7 +3,7 @@
 python -m benchmarks                 all of it: less than a quarter of an hour
 python -m benchmarks --check         the same, but nothing is written: exits with 1 if a goal is missed
 python -m benchmarks --quick         smaller databases; nothing is written
-python -m benchmarks log_call drain  these parts only; nothing is written
+python -m benchmarks log_call drain  these parts only; nothing is written but curves, in build/performance
 """
 
 from __future__ import annotations
