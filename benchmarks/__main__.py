@@ -3,7 +3,7 @@
 python -m benchmarks                 all of it: less than a quarter of an hour
 python -m benchmarks --check         the same, but nothing is written; exits with 1 if a ratio misses its goal
 python -m benchmarks --quick         smaller databases; nothing is written
-python -m benchmarks log_call drain  these parts only; nothing is written
+python -m benchmarks log_call drain  these parts only; nothing is written but curves, in build/performance
 """
 
 from __future__ import annotations
@@ -22,16 +22,20 @@ from ax_monitor.bench.harness import machine
 from benchmarks import (
     alerting,
     drain,
+    growth,
     health,
     log_call,
+    memory,
     metrics,
     operations,
     retention,
     search,
     startup,
     tracing,
+    under_load,
     workflows,
 )
+from benchmarks.figures import publish
 from benchmarks.harness import Result, goals_table, missed, say
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -48,10 +52,14 @@ PARTS: dict[str, Callable[[], list[Result]]] = {
     "health": health.run,
     "retention": retention.run,
     "workflows": workflows.run,
+    "under_load": under_load.run,
+    "growth": growth.run,
+    "memory": memory.run,
 }
 QUICK: dict[str, Callable[[], list[Result]]] = {
     "search": partial(search.run, (100_000, 1_000_000)),
     "retention": partial(retention.run, 100_000),
+    "growth": partial(growth.run, growth.ROWS[:-1]),
 }
 
 
@@ -123,6 +131,7 @@ def main() -> int:
         before, rest = DOCUMENT.read_text().split(BEGIN)
         after = rest.split(END)[1]
         DOCUMENT.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        publish(DOCUMENT)
         say(f"written to {DOCUMENT}")
     return 0
 

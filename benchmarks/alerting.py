@@ -29,8 +29,9 @@ NEVER = 1e12
 class Feed:
     """A table of rules, and samples for it: log-normal latencies, pane by pane, on a clock."""
 
-    def __init__(self, samples_a_pane: int) -> None:
+    def __init__(self, samples_a_pane: int, n_series: int = SERIES) -> None:
         chosen = random.Random(13)
+        self.n_series = n_series
         self.table = RuleTable()
         self.n = samples_a_pane
         self.values = [
@@ -40,17 +41,17 @@ class Feed:
             for _ in range(BLOCKS)
         ]
         self.panes = 0
-        for series in range(SERIES):
+        for series in range(n_series):
             self.table.watch(series, self.table.add_window(WINDOW_MS, quantiles=True))
 
     @property
     def now_ms(self) -> int:
         return MINUTE * 60_000 + self.panes * PANE_MS - 1
 
-    def add_rules(self, threshold: float) -> None:
+    def add_rules(self, threshold: float, rules_a_series: int = RULES_A_SERIES) -> None:
         """Rules that share a window, over every aggregate there is."""
-        for rule in range(RULES_A_SERIES):
-            for window in range(SERIES):
+        for rule in range(rules_a_series):
+            for window in range(self.n_series):
                 self.table.add_rule(
                     window,
                     operator=RULE_OPERATORS.index("gt"),
@@ -69,7 +70,7 @@ class Feed:
             self.panes += 1
             self.table.advance(self.now_ms)
             feed, started = self.table.feed, time.process_time()
-            for series in range(SERIES):
+            for series in range(self.n_series):
                 feed(series, minute, blocks[series % BLOCKS])
             taken += time.process_time() - started
         return taken
@@ -196,23 +197,24 @@ def _storm() -> Result:
     )
 
 
-def _resident_mb() -> float:
+def resident_mb() -> float:
+    """What this process holds in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def _measure_memory() -> None:
     """In a process of its own: a million samples a second for longer than the windows are."""
-    before = _resident_mb()
+    before = resident_mb()
     feed = Feed(samples_a_pane=500)
     seconds = feed.fill(WINDOW_MS // PANE_MS + 6)
-    windows = _resident_mb() - before
+    windows = resident_mb() - before
     started = time.perf_counter()
     feed.add_rules(threshold=NEVER)
     adding = time.perf_counter() - started
     feed.table.evaluate(feed.now_ms, 0)
     figures = {
         "windows_mb": windows,
-        "rules_mb": _resident_mb() - before - windows,
+        "rules_mb": resident_mb() - before - windows,
         "adding_ms": adding * 1000,
         "sample_ns": seconds / (feed.panes * feed.n * SERIES) * 1e9,
         "late": feed.table.late + feed.table.future,

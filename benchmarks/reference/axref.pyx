@@ -5,6 +5,7 @@ Not part of the package: `benchmarks/reference/__init__.py` compiles it on first
 
 from libc.stdint cimport int64_t, uintptr_t
 from libc.stdlib cimport calloc, free
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ax_monitor._native.sqlite_api cimport *
 
@@ -36,6 +37,19 @@ cdef class Empty:
 
     def record(self, double value):
         """As MetricSeries.record."""
+
+    def start_span(self, trace_id, name, kind="internal", *, parent_span_id=None, attributes=None):
+        """As DistributedTracer.start_span."""
+
+    def complete_span(self, span_id, status="ok"):
+        """As DistributedTracer.complete_span."""
+
+    def start_step(self, execution_id, step_key, step_name=None):
+        """As WorkflowMonitor.start_step."""
+
+    def complete_step(self, step_id, *, tokens_used=None, cost=None, input_size=None,
+                      output_size=None, provider=None, model=None):
+        """As WorkflowMonitor.complete_step."""
 
     def record_in_window(self, int64_t timestamp_ms, double value) -> bool:
         """As Window.record."""
@@ -108,6 +122,29 @@ cdef class EmptyScope:
 
     def leave(self):
         """As ContextScope.leave."""
+
+
+cdef int64_t _now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * <int64_t> 1_000_000_000 + now.tv_nsec
+
+
+cdef class Spin:
+    """Calls with any arguments that only take time: so many ns, with the GIL held."""
+
+    cdef int64_t ns
+
+    def __init__(self, int64_t ns):
+        self.ns = ns
+
+    def info(self, *args, **kwargs):
+        """Take the time."""
+        cdef int64_t end = _now_ns() + self.ns
+        while _now_ns() < end:
+            pass
+
+    record = start_span = complete_span = start_step = complete_step = info
 
 
 cdef struct Row:

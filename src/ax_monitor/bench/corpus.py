@@ -62,11 +62,11 @@ def build(folder: Path, records: int) -> Corpus:
         logs_until_ms = store.clock.time_ms()
     log_bytes = os.path.getsize(path) - empty_bytes
     with Store(path, overflow_wait_ms=_PATIENCE_MS) as store:
-        trace_ids = _fill_traces(
+        trace_ids = fill_traces(
             DistributedTracer(store), max(TRACES_AT_LEAST, records // RECORDS_PER_TRACE)
         )
         samples_until_ms = store.clock.time_ms()
-        _fill_samples(MetricsCollector(store), records, samples_until_ms)
+        fill_samples(MetricsCollector(store), records, samples_until_ms)
     seal(path)
     return Corpus(
         path,
@@ -104,7 +104,8 @@ def fill_logs(logger: StructuredLogger, records: int) -> list[tuple[str, str]]:
     return executions
 
 
-def _fill_traces(tracer: DistributedTracer, traces: int) -> list[str]:
+def fill_traces(tracer: DistributedTracer, traces: int) -> list[str]:
+    """Record so many, each of 50 spans with an event each; their ids."""
     trace_ids = []
     for number in range(traces):
         with tracer.trace(f"run-{number}", "root") as root:
@@ -117,7 +118,8 @@ def _fill_traces(tracer: DistributedTracer, traces: int) -> list[str]:
     return trace_ids
 
 
-def _fill_samples(metrics: MetricsCollector, samples: int, until_ms: int) -> None:
+def fill_samples(metrics: MetricsCollector, samples: int, until_ms: int) -> None:
+    """Record so many of one series, one a second up to a time."""
     import numpy as np  # noqa: PLC0415 (takes longer to import than all the rest)
 
     values = np.random.default_rng(7).lognormal(3, 1, samples)
