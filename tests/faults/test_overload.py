@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import statistics
 import threading
 import time
 
@@ -281,3 +282,33 @@ def test_o6_a_costly_search_is_stopped_and_others_go_on(db: str) -> None:
         assert len(logger.query_logs(search="w7*", limit=50)) == 50
         with pytest.raises(ValueError, match="timeout_ms must be an integer of at least 1"):
             logger.query_logs(timeout_ms=0)
+
+
+def test_s10_a_change_gets_its_turn_while_batches_never_end(db: str) -> None:
+    """Retention and rules write between two batches, although there is always a next one."""
+    with Store(db) as store:
+        logger = StructuredLogger(store)
+        over = threading.Event()
+
+        def record() -> None:
+            while not over.is_set():
+                fill(logger, 200)
+
+        def flush() -> None:
+            while not over.is_set():
+                store.flush()
+
+        threads = [threading.Thread(target=work) for work in (record, record, flush, flush)]
+        for thread in threads:
+            thread.start()
+        try:
+            batches = []
+            for _ in range(20):
+                before = store.stats().batches
+                store.write(lambda c: c.execute("UPDATE recorder_state SET syncs = syncs"))
+                batches.append(store.stats().batches - before)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(30)
+        assert statistics.median(batches) <= 3, batches

@@ -13,7 +13,8 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeVar
 
 from ax_monitor.clock import SYSTEM_CLOCK, Clock
@@ -39,6 +40,7 @@ SAMPLES_SEGMENTS: Final = 8
 ADOPT_S: Final = 5.0  # how often to look for rings of dead processes
 RETRY_MIN_S: Final = 0.05  # after a failed batch; doubles …
 RETRY_MAX_S: Final = 2.0  # … up to this
+TURN_S: Final = 0.001  # between two rounds, for a change that waits for its turn
 LOOK_S: Final = 1.0  # a query that finds the file replaced waits so long for the pump
 CLOSE_S: Final = 4.0  # close() and the interpreter's exit wait so long for the last batches
 T = TypeVar("T")
@@ -106,6 +108,8 @@ class Pump:
         self._inline = False
         self._unsure = False  # a batch failed; it may be in the database all the same
         self._flushing = 0
+        self._changing = 0  # changes that wait for their turn
+        self._has_more = False  # a round has ended for them before its time
         self._failures = 0
         self._adopted = False  # the rings of dead processes have been looked at once
         self._next_adoption = 0.0
@@ -182,6 +186,8 @@ class Pump:
         last_round = False
         while not last_round:
             self._sleep()
+            if self._changing:  # who releases a lock and takes it at once leaves it to nobody
+                time.sleep(TURN_S)
             last_round = self._stopping  # before the round: it writes what came until now
             with self._drain_lock:
                 self._work()
@@ -191,7 +197,8 @@ class Pump:
 
     def _sleep(self) -> None:
         """Until there is something to do."""
-        if not self._adopted or self._is_urgent():
+        has_more, self._has_more = self._has_more, False
+        if not self._adopted or has_more or self._is_urgent():
             return
         if self._retry_s:
             self._wait(max(0.0, self._next_try - self._clock.monotonic()))
@@ -254,6 +261,9 @@ class Pump:
                 ring.released_seq >= target
                 and (self._stopping or ring.pending_bytes < BACKLOG_BYTES)
             ):
+                break
+            if self._changing and not self._stopping:
+                self._has_more = True
                 break
             self._tell_waiters()
             self._maintenance.merge(writer, self._is_urgent)
@@ -454,7 +464,7 @@ class Pump:
 
     def change(self, change: Callable[[Connection], T]) -> T:
         """Run `change` in one transaction of the write connection, between two batches."""
-        with self._drain_lock:
+        with self._its_turn():
             if self._recorder.closed:
                 raise StorageError(f"{self._database} has been closed")
             try:
@@ -465,6 +475,21 @@ class Pump:
                 self._let_go_of_writer()
                 self._on_replaced()
                 return self._change(change)
+
+    @contextlib.contextmanager
+    def _its_turn(self) -> Iterator[None]:
+        """Have the thread make room between two batches."""
+        with self._condition:
+            self._changing += 1
+        try:
+            self._drain_lock.acquire()
+        finally:
+            with self._condition:
+                self._changing -= 1
+        try:
+            yield
+        finally:
+            self._drain_lock.release()
 
     def _change(self, change: Callable[[Connection], T]) -> T:
         writer = self._ready_writer()

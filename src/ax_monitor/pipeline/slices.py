@@ -8,8 +8,11 @@ from typing import Final, TypeVar
 
 from ax_monitor.storage.connection import Connection
 
-SLICE_S: Final = 0.01  # what a slice should take at most, with its commit …
+SLICE_S: Final = 0.01  # what a slice should take at most of a processor, with its commit …
 PAUSE_S: Final = 0.02  # … and the longest pause after it
+LONG_S: Final = (
+    0.1  # what it should take at most in any case, if it is of more than SLICE_ROWS rows
+)
 SLICE_ROWS: Final = 100
 T = TypeVar("T")
 # Does something to at most so many rows in a transaction; what it did, and whether there is more.
@@ -18,6 +21,9 @@ Step = Callable[[Connection, int], tuple[int, bool]]
 
 class Slices:
     """Long work in short transactions, each of as many rows as it gets through in its time.
+
+    That is the processor's time: beside threads that compute, each of its statements waits for the
+    interpreter, which takes as long for one row as for a thousand.
 
     Args:
         write: Runs a function in one write transaction.
@@ -34,18 +40,19 @@ class Slices:
 
     def run(self, step: Callable[[Connection, int], T]) -> T:
         """Run one slice: `step` with the number of rows that it may touch."""
-        begun = 0.0
+        begun = begun_cpu = 0.0
 
         def timed(connection: Connection) -> T:
-            nonlocal begun
-            begun = time.perf_counter()  # now that others have let go
+            nonlocal begun, begun_cpu
+            begun, begun_cpu = time.perf_counter(), time.thread_time()  # now that others let go
             return step(connection, self._rows)
 
         result: T = self._write(timed)  # type: ignore[assignment, arg-type]
         took_s = time.perf_counter() - begun
-        if took_s > SLICE_S:
+        busy_s = time.thread_time() - begun_cpu
+        if busy_s > SLICE_S or (took_s > LONG_S and self._rows > SLICE_ROWS):
             self._rows = max(1, self._rows // 2)
-        elif took_s < SLICE_S / 2:
+        elif busy_s < SLICE_S / 2:
             self._rows = min(self._rows + self._rows // 2 + 1, 100_000)
         self.pause_s = min(max(took_s, 0.001), PAUSE_S)
         self.longest_s = max(self.longest_s, took_s)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from ax_monitor.model.metrics import Series
 from ax_monitor.storage.migrations import schema_version
 
 FIRST_VERSION: Final = 3  # of the schema, that has series
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_ .-]+")  # what JSON writes as it is
 
 _LIST_TYPES: Final = (
     "WITH RECURSIVE types(name) AS (SELECT min(metric_type) FROM metric_series UNION ALL "
@@ -102,15 +104,27 @@ def _select(
         if value is not None:
             conditions.append(f"{name} = :{name}")
             values[name] = _stored(value)
+    wanted = {(_stored(name), _stored(value)) for name, value in (labels or {}).items()}
+    for index, text in enumerate(_parts(wanted)):
+        conditions.append(f"(instr(labels, :part{index}) OR instr(labels, '\\u'))")
+        values[f"part{index}"] = text
     rows: list[tuple[Any, ...]] = connection.execute(
         "SELECT series, metric_type, unit, labels, tenant_id FROM metric_series "
         f"WHERE {' AND '.join(conditions)} ORDER BY metric_type, labels, series",
         values,
     ).fetchall()
-    if not labels:
-        return rows
-    wanted = {(_stored(name), _stored(value)) for name, value in labels.items()}
-    return [row for row in rows if wanted <= _parse_labels(row[3]).items()]
+    return [row for row in rows if not wanted or wanted <= _parse_labels(row[3]).items()]
+
+
+def _parts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Texts that are in any JSON with these labels, but for escapes: few rows need to be parsed.
+
+    A value that is a number there may be written otherwise than it reads.
+    """
+    for label in labels:
+        for text in label:
+            if not text[:1].isdigit() and text[:1] != "-":
+                yield max(_PLAIN.findall(text), key=len, default="")
 
 
 def _stored(text: str) -> str:

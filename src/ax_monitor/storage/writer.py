@@ -29,7 +29,7 @@ from ax_monitor.storage.sealing import Sealer
 from ax_monitor.storage.search import merge_index
 
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
-RESTART_PAGES = 12288  # 48 MiB: wait for readers for a moment, so that the WAL starts over
+RESTART_PAGES = 8192  # 32 MiB: wait for readers for a moment, so that the WAL starts over
 RESTART_WAIT_MS = 50
 _MODES = {
     "go on": apsw.SQLITE_CHECKPOINT_PASSIVE,

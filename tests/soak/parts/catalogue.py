@@ -15,6 +15,7 @@ from tests.soak.report import Outcome
 
 TESTS = Path(__file__).parents[2]
 _ROWS = re.compile(r"test_((?:[a-z]\d+_)+)")
+LIMIT_S = 600  # of a test; some have limits of their own
 _ELSEWHERE = ("docs", "soak")  # a newcomer's path through the documents says nothing of faults
 
 
@@ -24,7 +25,14 @@ def run(folder: Path, count: int, seconds: float) -> Outcome:
     timer = threading.Timer(seconds * 2, seen.stop)
     timer.daemon = True
     timer.start()
-    arguments = ["-q", "-n0", "--tb=short", f"--basetemp={folder / 'tests'}", str(TESTS)]
+    arguments = [
+        "-q",
+        "-n0",
+        "--tb=short",
+        f"--timeout={LIMIT_S}",
+        f"--basetemp={folder / 'tests'}",
+        str(TESTS),
+    ]
     arguments += [f"--ignore={TESTS / name}" for name in _ELSEWHERE]
     with contextlib.redirect_stdout(sys.stderr):  # stdout has the outcome and nothing else
         pytest.main(arguments, plugins=[seen])

@@ -13,7 +13,7 @@ from tests.soak.report import Outcome
 OPERATIONS = ("xTruncate", "xSync", "xWrite")  # the fewest first: what time is left is for writes
 MODES: tuple[Durability, ...] = ("normal", "strict")
 TIMES = (1, 4)
-FULL_S = 18 * 60  # in which there is time for every n
+FULL_S = 12 * 60  # in which there is time for every n
 
 
 def run(folder: Path, count: int, seconds: float) -> Outcome:
