@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -29,6 +30,26 @@ from tests.faults.harness import (
     together,
     wait_until,
 )
+
+# Hooks run in the order in which they are registered.
+FORK_HOOK_FIRST = """
+import os, sys
+loggers = []
+os.register_at_fork(after_in_child=lambda: loggers[0].info("m by the hook", "c2"))
+import ax_monitor
+store = ax_monitor.Store(sys.argv[1])
+loggers.append(ax_monitor.StructuredLogger(store))
+loggers[0].info("m parent 1", "c2")
+assert store.flush()
+pid = os.fork()
+if pid == 0:
+    stats = store.stats()
+    os._exit(not (stats.attempted == 1 and store.flush()))
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+loggers[0].info("m parent 2", "c2")
+assert store.stats().attempted == 2, store.stats()
+store.close()
+"""
 
 
 @pytest.mark.parametrize("forks", [40])
@@ -256,3 +277,25 @@ def test_c2_a_forked_child_takes_over_what_its_parent_left(db: str) -> None:
         parent.wait_for("done")
         check_ledger(db, parent.acked)
         assert len(parent.acked) == 2002
+
+
+def test_c2_a_fork_hook_of_another_library_records_first(db: str) -> None:
+    """In the child, before ours has run: its record is the child's, not its parent's."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORK_HOOK_FIRST, db], capture_output=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(stored_messages(db)) == ["m by the hook", "m parent 1", "m parent 2"]
+
+
+def test_c2_a_fork_within_a_query_leaves_its_connection(db: str) -> None:
+    """The child, which comes back from the query too, does not use it for its next one."""
+    with ax_monitor.Store(db) as store:
+        ax_monitor.StructuredLogger(store).info("m1", "c2")
+        assert store.flush()
+        used, pid = store.read(lambda connection: (connection, os.fork()))
+        again = store.read(lambda connection: connection)
+        if pid == 0:
+            os._exit(again is used)
+        assert again is used
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

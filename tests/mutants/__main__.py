@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ UNBROKEN_S = 1800  # of all of them, without a mutant
 BUILD_S = 900
 COPIED = ("src", "ext", "tests", "examples", "docs", "pyproject.toml", "setup.py", "README.md")
 PASSED, FAILED = 0, 1  # pytest's exit codes; others say that nothing was tested
+CRASHES = (-signal.SIGBUS, -signal.SIGSEGV, -signal.SIGABRT)  # of the kernels, or of SQLite
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ def _run(tree: Path, tests: Iterable[str], limit_s: int = LIMIT_S) -> Verdict:
         return Verdict("SURVIVED", seconds)
     if process.returncode == FAILED or "Timeout" in output:
         return Verdict("red", seconds, failed[0] if failed else "(time limit of a test)")
+    if process.returncode in CRASHES:
+        return Verdict("red", seconds, f"(killed by {signal.Signals(-process.returncode).name})")
     return Verdict("BROKEN", seconds, output[-300:])
 
 

@@ -15,6 +15,7 @@ _CONCURRENCY = "tests/faults/test_concurrency.py"
 _OVERLOAD = "tests/faults/test_overload.py"
 _ALERTS = "tests/faults/test_alert_faults.py"
 _UPGRADE = "tests/faults/test_upgrade.py"
+_MIGRATIONS = "tests/storage/test_migrations.py"
 _RETENTION = "tests/services/test_retention.py"
 _SEARCH = "tests/services/test_logger_search.py"
 _QUERIES = "tests/services/test_logger_queries.py"
@@ -191,7 +192,7 @@ MUTANTS = (
         "pipeline/recorder.py",
         "        if os.getpid() != self._pid:\n            self.on_fork()",
         "        if False:\n            self.on_fork()",
-        _CONCURRENCY,
+        f"{_CONCURRENCY}::test_c2_a_fork_hook_of_another_library_records_first",
     ),
     _one(
         "a forked child keeps its parent's recorder",
@@ -257,7 +258,7 @@ MUTANTS = (
         "storage/readers.py",
         "            if pid == self._pid:\n",
         "            if True:\n",
-        _CONCURRENCY,
+        f"{_CONCURRENCY}::test_c2_a_fork_within_a_query_leaves_its_connection",
     ),
     # -- O: overload ------------------------------------------------------------------------------
     _one(
@@ -616,8 +617,7 @@ MUTANTS = (
         "pipeline/ring_files.py",
         "os.O_CLOEXEC, 0o600\n",
         "os.O_CLOEXEC, 0o644\n",
-        "tests/test_monitor.py",
-        "tests/test_redaction.py",
+        f"{_MIGRATIONS}::test_z5_the_files_are_for_their_owner_only",
     ),
     _one(
         "others may read the database",
@@ -625,8 +625,7 @@ MUTANTS = (
         "storage/connection.py",
         "os.O_CLOEXEC, 0o600))",
         "os.O_CLOEXEC, 0o644))",
-        "tests/test_monitor.py",
-        "tests/test_redaction.py",
+        f"{_MIGRATIONS}::test_z5_the_files_are_for_their_owner_only",
     ),
     _one(
         "log queries show any tenant's records",

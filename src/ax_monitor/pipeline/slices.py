@@ -8,8 +8,8 @@ from typing import Final, TypeVar
 
 from ax_monitor.storage.connection import Connection
 
-SLICE_S: Final = 0.01  # what a slice should take at most of a processor, with its commit …
-PAUSE_S: Final = 0.02  # … and the longest pause after it
+SLICE_S: Final = 0.02  # what a slice should take at most of a processor, with its commit …
+PAUSE_S: Final = 0.01  # … and the longest pause after it
 LONG_S: Final = (
     0.1  # what it should take at most in any case, if it is of more than SLICE_ROWS rows
 )
@@ -54,7 +54,7 @@ class Slices:
             self._rows = max(1, self._rows // 2)
         elif busy_s < SLICE_S / 2:
             self._rows = min(self._rows + self._rows // 2 + 1, 100_000)
-        self.pause_s = min(max(took_s, 0.001), PAUSE_S)
+        self.pause_s = min(max(busy_s, 0.001), PAUSE_S)
         self.longest_s = max(self.longest_s, took_s)
         return result
 
