@@ -1,9 +1,10 @@
 """`python -m tests.soak`: the long run, part by part, each in a process and a time of its own.
 
-Two parts run at a time, on two cores. `make soak` writes docs/reliability-report.md, `make
-soak-short` writes build/reliability-report.md: the same with a twelfth of the time and of the
-counts, without the suite's tests, which take as long as they take. The exit code is 1 if anything
-failed.
+Two parts run at a time, on two cores. `make soak` writes docs/reliability-report.md (and what it is
+made of, .json), `make soak-short` writes build/reliability-report.md: the same with a twelfth of the
+time and of the counts, without the suite's tests, which take as long as they take. `make soak
+ARGS="--only steady power"` renews what the report says of these parts. The exit code is 1 if
+anything failed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak.report import Outcome, as_table
+from tests.soak.report import Outcome, as_table, keep
 
 ROOT = Path(__file__).parents[2]
 SHORT = 1 / 12
@@ -92,7 +93,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         lanes = [
             threading.Thread(target=_run_lane, args=(lane, scale, Path(folder), outcomes))
-            for lane in LANES
+            for lane in (_chosen(lane, options.only) for lane in LANES)
         ]
         for thread in lanes:
             thread.start()
@@ -100,15 +101,19 @@ def main() -> int:
             thread.join()
     order = [part for lane in LANES for part in lane]
     command = "make soak-short" if options.short else "make soak"
-    if not options.short and options.minutes != 60:
+    if options.only:
+        command += f' ARGS="--only {" ".join(options.only)}"'
+    elif scale not in (1, SHORT):
         command = f"python -m tests.soak --minutes {options.minutes:g}"
     done = {part.name: (part.what, outcomes[part.name]) for part in order if part.name in outcomes}
-    table = as_table(done, command)
-    print(table)
-    place = ROOT / ("docs" if scale == 1 else "build") / "reliability-report.md"
+    place = ROOT / ("docs" if scale == 1 else "build") / "reliability-report.json"
     place.parent.mkdir(exist_ok=True)
-    place.write_text(table, encoding="utf-8")
-    print(f"written to {place.relative_to(ROOT)}")
+    if not options.only:
+        place.unlink(missing_ok=True)
+    table = as_table(keep(place, done, command))
+    print(table)
+    place.with_suffix(".md").write_text(table, encoding="utf-8")
+    print(f"written to {place.with_suffix('.md').relative_to(ROOT)}")
     return 1 if any(outcome.problems for outcome in outcomes.values()) else 0
 
 
@@ -116,10 +121,17 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.soak")
     parser.add_argument("--minutes", type=float, default=60, help="for all of it (default 60)")
     parser.add_argument("--short", action="store_true", help="five minutes, into build/")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="PART", help="renew what the report says of these"
+    )
     parser.add_argument("--part", help="only this one, in this process")
     parser.add_argument("--count", type=int, default=0, help="of the part")
     parser.add_argument("--seconds", type=float, default=60.0, help="for the part")
     return parser
+
+
+def _chosen(lane: tuple[Part, ...], names: list[str]) -> tuple[Part, ...]:
+    return tuple(part for part in lane if not names or part.name in names)
 
 
 def _run_lane(

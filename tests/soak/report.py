@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ax_monitor.storage.connection import sqlite_versions
@@ -44,30 +46,49 @@ class Outcome:
         return asdict(self)
 
 
-def as_table(outcomes: dict[str, tuple[str, Outcome]], command: str) -> str:
+def keep(path: Path, outcomes: dict[str, tuple[str, Outcome]], command: str) -> dict[str, Any]:
+    """Put what a run found into the file of what is known of each part, which is returned.
+
+    A run of some parts replaces what is known of those.
+    """
+    known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    run = {
+        "command": command,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "machine": f"{platform.system()}, {os.cpu_count()} CPUs, "
+        f"Python {platform.python_version()}, {sqlite_versions()}",
+    }
+    for name, (what, outcome) in outcomes.items():
+        known[name] = {"what": what, "run": run, **outcome.to_dict()}
+    path.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
+    return known
+
+
+def as_table(known: dict[str, Any]) -> str:
     """The report in Markdown: by part, what it does and its outcome."""
-    cpus = os.cpu_count()
+    runs = sorted({tuple(part["run"].values()) for part in known.values()}, key=lambda run: run[1])
     lines = [
         "# Reliability: the last long run",
         "",
-        f"`{command}` on {time.strftime('%Y-%m-%d', time.gmtime())}: {platform.system()}, "
-        f"{cpus} CPUs, Python {platform.python_version()}, {sqlite_versions()}. What the parts "
-        "prove is in [reliability.md](reliability.md).",
+        *(f"`{command}` on {date}: {machine}.  " for command, date, machine in runs),
+        "What the parts prove is in [reliability.md](reliability.md).",
         "",
         "| part | what was done | figures | time | verdict |",
         "|---|---|---|---|---|",
     ]
-    for name, (what, outcome) in outcomes.items():
-        figures = "; ".join(f"{_number(value)} {key}" for key, value in outcome.figures.items())
-        verdict = "**failed**" if outcome.problems else "passed"
-        if outcome.missing and not outcome.problems:
-            verdict += " (" + "; ".join(outcome.missing) + ")"
-        lines.append(f"| {name} | {what} | {figures} | {outcome.seconds:.0f} s | {verdict} |")
-    rows = [row for _, outcome in outcomes.values() for row in outcome.rows.items()]
+    for name, part in known.items():
+        figures = "; ".join(f"{_number(value)} {key}" for key, value in part["figures"].items())
+        verdict = "**failed**" if part["problems"] else "passed"
+        if part["missing"] and not part["problems"]:
+            verdict += " (" + "; ".join(part["missing"]) + ")"
+        lines.append(
+            f"| {name} | {part['what']} | {figures} | {part['seconds']:.0f} s | {verdict} |"
+        )
+    rows = [row for part in known.values() for row in part["rows"].items()]
     if rows:
         lines += ["", "## Rows of the fault catalogue", "", "| row | tests |", "|---|---|"]
         lines += [f"| {row} | {seen} |" for row, seen in rows]
-    failed = [(name, problem) for name, (_, o) in outcomes.items() for problem in o.problems]
+    failed = [(name, problem) for name, part in known.items() for problem in part["problems"]]
     if failed:
         lines += ["", "## What failed", ""]
         for name, problem in failed:
