@@ -1,8 +1,8 @@
 """`python -m tests.soak`: the long run, part by part, each in a process and a time of its own.
 
-Two parts run at a time, on two cores. `make soak` writes docs/reliability-report.md (and what it is
-made of, .json), `make soak-short` writes build/reliability-report.md: the same with a twelfth of the
-time and of the counts, without the suite's tests, which take as long as they take. `make soak
+Two parts run at a time, on two cores. `make soak` writes docs/reliability-report.md (and what it
+is made of, .json), `make soak-short` writes build/reliability-report.md: the same with a twelfth of
+the time and of the counts, without the suite's tests, which take as long as they take. `make soak
 ARGS="--only steady power"` renews what the report says of these parts. The exit code is 1 if
 anything failed.
 """
