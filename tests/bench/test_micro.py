@@ -6,14 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[2]
 
 
 def test_every_micro_benchmark_runs(tmp_path: Path) -> None:
     """In a process of its own, as the suite's options are not theirs. Nothing is left out."""
-    pytest.importorskip("Cython", reason="the references are compiled")
     command = [
         *(sys.executable, "-m", "pytest", "benchmarks/kernels", "benchmarks/services", "-q"),
         *("--import-mode=prepend", "--benchmark-disable", f"--basetemp={tmp_path / 'micro'}"),
