@@ -473,6 +473,7 @@ def kill_pump(store: Store) -> None:
     assert store._recording is not None
     thread = store._recording.pump._thread
     assert thread is not None
+    assert store.flush()  # within its first round it would leave open a folder that it lists
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
     )
