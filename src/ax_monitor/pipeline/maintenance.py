@@ -88,7 +88,7 @@ class Maintenance:
         So no commit has to. What is left is merged in the next round.
         """
         now_s = self._clock.monotonic()
-        if self._merged == writer.commits or now_s < self._next_merge_s:
+        if now_s < self._next_merge_s or (not self._merging and self._merged == writer.commits):
             return
         try:
             while writer.merge_index(MERGE_PAGES):

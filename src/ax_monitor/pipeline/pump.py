@@ -262,7 +262,8 @@ class Pump:
                 and (self._stopping or ring.pending_bytes < BACKLOG_BYTES)
             ):
                 break
-            if self._changing and not self._stopping:
+            is_thread = threading.get_ident() == self._recorder.pump_thread
+            if self._changing and is_thread and not self._stopping:
                 self._has_more = True
                 break
             self._tell_waiters()

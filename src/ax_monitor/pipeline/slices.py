@@ -10,9 +10,7 @@ from ax_monitor.storage.connection import Connection
 
 SLICE_S: Final = 0.02  # what a slice should take at most of a processor, with its commit …
 PAUSE_S: Final = 0.01  # … and the longest pause after it
-LONG_S: Final = (
-    0.1  # what it should take at most in any case, if it is of more than SLICE_ROWS rows
-)
+LONG_S: Final = 0.1  # what more than SLICE_ROWS rows should take at most in any case
 SLICE_ROWS: Final = 100
 T = TypeVar("T")
 # Does something to at most so many rows in a transaction; what it did, and whether there is more.
