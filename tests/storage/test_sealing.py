@@ -120,6 +120,18 @@ def test_sealing_goes_over_all_series_in_bounded_steps(book: SampleBook) -> None
     book.check()
 
 
+@pytest.mark.timeout(60)
+def test_sealing_ends_however_long_a_slice_takes(
+    book: SampleBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a slice takes in any case, the look at each batch, may be more than it should take."""
+    monkeypatch.setattr(sealing, "SLICE_S", 1e-9)
+    book.chunks((number * 2**56, NOW, 1.0) for number in range(64))
+    assert seal(book, NOW + 10 * MINUTE) < 1000
+    assert chunks(book) == 0
+    book.check()
+
+
 def test_a_step_that_fails_is_done_again(book: SampleBook, db: str) -> None:
     """While another program holds the lock nothing changes; afterwards the pass goes on."""
     book.chunks([(1, NOW, 1.0)])

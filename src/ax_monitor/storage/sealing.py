@@ -31,7 +31,8 @@ MAX_BATCHES: Final = 512  # with more live batches everything is sealed at once:
 KEPT_BATCHES: Final = 64  # … but the newest, for who reads the feed
 SKETCHED_SAMPLES: Final = 128  # a minute with fewer has no sketch: it would be longer than they are
 
-SLICE_S: Final = 0.02  # what a slice should take
+SLICE_S: Final = 0.02  # what a slice should take …
+LEAST_SHARE: Final = 4  # … or so many times what it takes in any case
 SERIES_END: Final = 2**62  # series ids are below
 FIRST_WIDTH: Final = SERIES_END // 64
 INT64_MIN: Final = -(2**63)
@@ -119,6 +120,7 @@ class Slices:
     batch: int
     low: int = INT64_MIN
     width: int = FIRST_WIDTH
+    least_s: float = 0.0  # what an empty slice takes, once it is known: the look at each batch
 
     @property
     def over(self) -> bool:
@@ -131,18 +133,23 @@ class Slices:
         high = max(self.low, 0) + self.width - 1
         if high >= SERIES_END - 1:
             high = INT64_MAX
-        _seal(connection, self.low, high, self.minute, self.batch)
+        found = _seal(connection, self.low, high, self.minute, self.batch)
+        took_s = max(time.monotonic() - begun, 1e-6)
         self.low = high + 1
-        factor = SLICE_S / max(time.monotonic() - begun, 1e-6)
+        if found:
+            factor = max(SLICE_S, LEAST_SHARE * self.least_s) / took_s
+        else:  # however long it took: a narrower one would take as long
+            factor, self.least_s = 4.0, min(self.least_s or took_s, took_s)
         self.width = max(1, int(self.width * min(max(factor, 0.125), 4.0)))
 
 
-def _seal(connection: apsw.Connection, low: int, high: int, minute: int, batch: int) -> None:
+def _seal(connection: apsw.Connection, low: int, high: int, minute: int, batch: int) -> bool:
+    """Seal a slice; whether there was anything in it."""
     values: dict[str, Any] = {"low": low, "high": high, "minute": minute, "batch": batch}
     connection.execute(_CREATE)
     connection.execute(_MERGE, values)
     if connection.changes() == 0:
-        return
+        return False
     connection.execute(_GROW_HOURS)
     connection.execute(_JOIN_BLOCKS)
     (last,) = one_row(connection, _LAST_BLOCK)
@@ -151,6 +158,7 @@ def _seal(connection: apsw.Connection, low: int, high: int, minute: int, batch: 
     connection.execute(_TELL)
     connection.execute(_DELETE, values)
     connection.execute("DELETE FROM temp.sealing")
+    return True
 
 
 class Sealer:
