@@ -34,7 +34,7 @@ PROCESSES = (1, 2, 4, 8)
 SAMPLES = 100_000  # of all series together, from one flush to the next
 WATCHED = 1000  # samples of the one series that is aggregated
 HOUR_MS = 3_600_000
-RECORDS = 80_000  # of all processes together
+RECORDS = 400_000  # of all processes together
 LARGE = 1_000_000  # buffers that the pump does not wake for
 REPEATS = 5
 PASSES = 15
@@ -217,7 +217,7 @@ def write(path: str, records: int, number: int) -> None:
     texts, pairs = payload.messages(10_000), payload.executions(records)
     taken = array("q")
     clock = time.perf_counter_ns
-    with ax_monitor.Store(path, ring_bytes=64 * 1024 * 1024) as store:
+    with ax_monitor.Store(path, ring_bytes=128 * 1024 * 1024) as store:
         info = ax_monitor.StructuredLogger(store).info
         print("ready", flush=True)
         input()

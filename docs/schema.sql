@@ -1,4 +1,4 @@
--- Version 8, generated from the migrations by `make docs`.
+-- Version 9, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -639,4 +639,45 @@ CREATE TABLE budget_notices (
   told_at INTEGER NOT NULL,
   PRIMARY KEY (budget_id, period_start)
 ) WITHOUT ROWID;
+
+CREATE VIEW metric_series_labels(metric_type, name, value, series) AS
+SELECT s.metric_type, l.key,
+  CASE WHEN l.type = 'text' THEN l.value ELSE x'' END, s.series
+FROM metric_series s CROSS JOIN json_each(
+  CASE WHEN json_valid(s.labels) AND json_type(s.labels) = 'object' THEN s.labels ELSE '{}' END) l
+UNION ALL
+SELECT metric_type, x'', x'', series FROM metric_series
+WHERE NOT json_valid(labels);
+
+CREATE TABLE metric_labels (
+  metric_type TEXT NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  series INTEGER NOT NULL,
+  PRIMARY KEY (metric_type, name, value, series)
+) WITHOUT ROWID;
+
+CREATE INDEX metric_series_tenant ON metric_series(metric_type, tenant_id);
+
+CREATE TRIGGER metric_series_insert AFTER INSERT ON metric_series BEGIN
+  INSERT INTO metric_labels SELECT * FROM metric_series_labels WHERE series = NEW.series
+  ON CONFLICT DO NOTHING;
+END;
+
+CREATE TRIGGER metric_series_delete BEFORE DELETE ON metric_series BEGIN
+  DELETE FROM metric_labels WHERE (metric_type, name, value, series) IN
+    (SELECT metric_type, name, value, series FROM metric_series_labels WHERE series = OLD.series);
+END;
+
+CREATE TRIGGER metric_series_change BEFORE UPDATE OF series, metric_type, labels ON metric_series
+BEGIN
+  DELETE FROM metric_labels WHERE (metric_type, name, value, series) IN
+    (SELECT metric_type, name, value, series FROM metric_series_labels WHERE series = OLD.series);
+END;
+
+CREATE TRIGGER metric_series_changed AFTER UPDATE OF series, metric_type, labels ON metric_series
+BEGIN
+  INSERT INTO metric_labels SELECT * FROM metric_series_labels WHERE series = NEW.series
+  ON CONFLICT DO NOTHING;
+END;
 

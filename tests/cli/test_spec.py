@@ -157,7 +157,7 @@ def test_exit_codes_and_errors(engine: Engine) -> None:
 
 def test_colours(engine: Engine) -> None:
     """On a terminal, or where they are forced; styles alone on a pipe: nothing cut, no cursor."""
-    now = f"{datetime.now(UTC) - timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}"
+    now = f"{datetime.now(UTC) + timedelta(seconds=1):%Y-%m-%dT%H:%M:%S}"
     listed = ("workflows", "--status", "completed", "--until", now, "--utc", "--db", engine.db)
     plain = run(*listed, COLUMNS="40")
     forced = run(*listed, FORCE_COLOR="1", COLUMNS="40")

@@ -39,6 +39,7 @@ TABLES = {
     "metric_minutes",
     "metric_blocks",
     "metric_hours",
+    "metric_labels",
     "metric_rows",
     "alert_states",
     "alert_transitions",

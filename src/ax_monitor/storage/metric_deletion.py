@@ -64,14 +64,20 @@ _SOME_SERIES: Final = (
     f"SELECT max(series) FROM (SELECT series FROM metric_series WHERE series >= ? "
     f"ORDER BY series LIMIT {ROWS})"
 )
-_DELETE_SERIES: Final = (
-    f"WITH RECURSIVE {BATCHES} DELETE FROM metric_series AS s WHERE series BETWEEN ? AND ? "
-    "AND defined_at < ? AND CASE "
+_UNUSED_SERIES: Final = (
+    f"WITH RECURSIVE {BATCHES} SELECT json_group_array(series) FROM metric_series s "
+    "WHERE series BETWEEN ? AND ? AND defined_at < ? AND CASE "
     "WHEN EXISTS (SELECT 1 FROM metric_minutes m WHERE m.series = s.series) THEN 0 "
     "WHEN EXISTS (SELECT 1 FROM metric_rows r WHERE r.series = s.series) THEN 0 "
     "ELSE NOT EXISTS (SELECT 1 FROM batches b CROSS JOIN metric_chunks c "
     "ON c.batch = b.batch AND c.series = s.series) END"
 )
+_DELETE_LABELS: Final = (
+    "DELETE FROM metric_labels WHERE (metric_type, name, value, series) IN ("
+    "SELECT metric_type, name, value, series FROM metric_series_labels "
+    "WHERE series IN (SELECT value FROM json_each(?)))"
+)
+_DELETE_SERIES: Final = "DELETE FROM metric_series WHERE series IN (SELECT value FROM json_each(?))"
 
 
 class Deletion:
@@ -156,7 +162,9 @@ class Deletion:
         (last,) = one_row(connection, _SOME_SERIES, (at,))
         if last is None:
             return None
-        connection.execute(_DELETE_SERIES, (at, last, self._defined_before_ms))
+        unused = one_row(connection, _UNUSED_SERIES, (at, last, self._defined_before_ms))
+        connection.execute(_DELETE_LABELS, unused)
+        connection.execute(_DELETE_SERIES, unused)
         return _next(last)
 
 

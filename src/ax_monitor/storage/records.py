@@ -269,6 +269,14 @@ _WRITE_BATCH: Final[tuple[tuple[int, str], ...]] = (
     ),
     (
         SERIES.number,
+        "INSERT INTO metric_labels(metric_type, name, value, series) "
+        "SELECT r.metric_type, l.key, CASE l.type WHEN 'text' THEN l.value ELSE x'' END, r.series "
+        "FROM ring_series r, json_each(CASE WHEN json_valid(r.labels) THEN r.labels END) l "
+        "WHERE NOT EXISTS (SELECT 1 FROM metric_series s WHERE s.series = r.series) "
+        "ON CONFLICT DO NOTHING",
+    ),
+    (
+        SERIES.number,
         "INSERT INTO metric_series(series, metric_type, unit, labels, tenant_id, defined_at) "
         "SELECT series, metric_type, unit, coalesce(labels, '{}'), tenant_id, timestamp "
         "FROM ring_series WHERE true ON CONFLICT(series) DO UPDATE "

@@ -15,6 +15,9 @@ from ax_monitor.model.metrics import Series
 from ax_monitor.storage.migrations import schema_version
 
 FIRST_VERSION: Final = 3  # of the schema, that has series
+LABELS_VERSION: Final = 9  # that has `metric_labels`
+FEW_SERIES: Final = 16  # with a label: no use in looking for a rarer one
+MANY_SERIES: Final = 1000  # from so many on, the metric's series are read one after the other
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_ .-]+")  # what JSON writes as it is
 
 _LIST_TYPES: Final = (
@@ -22,10 +25,19 @@ _LIST_TYPES: Final = (
     "SELECT (SELECT min(metric_type) FROM metric_series WHERE metric_type > types.name) FROM types "
     "WHERE types.name IS NOT NULL) SELECT name FROM types WHERE name IS NOT NULL"
 )
+# Those of a metric with a label, and those whose labels have to be read.
+_WITH_LABEL: Final = (
+    "SELECT series FROM metric_labels WHERE metric_type = :metric_type AND name = :name "
+    "AND value = :value UNION ALL "
+    "SELECT series FROM metric_labels WHERE metric_type = :metric_type AND name = :name "
+    "AND value = x'' UNION ALL "
+    "SELECT series FROM metric_labels WHERE metric_type = :metric_type AND name = x'' "
+    f"LIMIT {MANY_SERIES}"
+)
 
 
-def check_version(connection: apsw.Connection) -> None:
-    """Raise StorageError if the file is from before there were series.
+def check_version(connection: apsw.Connection) -> int:
+    """The schema's version. Raise StorageError if that is from before there were series.
 
     It is brought up to date when it is opened for writing; who may only read it can't.
     """
@@ -35,6 +47,7 @@ def check_version(connection: apsw.Connection) -> None:
             f"{connection.filename} is from an older ax-monitor (schema version {version}), which "
             "kept metrics in another form: open it for writing once, that brings it up to date"
         )
+    return version
 
 
 def find_series(
@@ -97,23 +110,49 @@ def _select(
     tenant_id: str | None,
     labels: Mapping[str, str] | None,
 ) -> Iterable[tuple[Any, ...]]:
-    check_version(connection)
-    conditions = ["true"]
+    version = check_version(connection)
+    source, conditions = "metric_series", ["true"]
     values: dict[str, str] = {}
     for name, value in (("metric_type", metric_type), ("tenant_id", tenant_id)):
         if value is not None:
             conditions.append(f"{name} = :{name}")
             values[name] = _stored(value)
     wanted = {(_stored(name), _stored(value)) for name, value in (labels or {}).items()}
-    for index, text in enumerate(_parts(wanted)):
-        conditions.append(f"(instr(labels, :part{index}) OR instr(labels, '\\u'))")
-        values[f"part{index}"] = text
+    candidates = None
+    if wanted and metric_type is not None and version >= LABELS_VERSION:
+        candidates = _candidates(connection, values["metric_type"], wanted)
+    if candidates is not None:
+        source = "json_each(:ids) i CROSS JOIN metric_series ON series = i.value"
+        values["ids"] = json.dumps(candidates)
+    else:
+        for index, text in enumerate(_parts(wanted)):
+            conditions.append(f"(instr(labels, :part{index}) OR instr(labels, '\\u'))")
+            values[f"part{index}"] = text
     rows: list[tuple[Any, ...]] = connection.execute(
-        "SELECT series, metric_type, unit, labels, tenant_id FROM metric_series "
-        f"WHERE {' AND '.join(conditions)} ORDER BY metric_type, labels, series",
+        "SELECT series, metric_type, unit, labels, tenant_id "
+        f"FROM {source} WHERE {' AND '.join(conditions)} ORDER BY metric_type, labels, series",
         values,
     ).fetchall()
     return [row for row in rows if not wanted or wanted <= _parse_labels(row[3]).items()]
+
+
+def _candidates(
+    connection: apsw.Connection, metric_type: str, labels: Iterable[tuple[str, str]]
+) -> list[int] | None:
+    """The series of a metric with the rarest of some labels; None if even these are many."""
+    found: list[int] | None = None
+    for name, value in labels:
+        ids: list[int] = [
+            series
+            for (series,) in connection.execute(
+                _WITH_LABEL, {"metric_type": metric_type, "name": name, "value": value}
+            )
+        ]
+        if len(ids) <= FEW_SERIES:
+            return ids
+        if len(ids) < MANY_SERIES and (found is None or len(ids) < len(found)):
+            found = ids
+    return found
 
 
 def _parts(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
