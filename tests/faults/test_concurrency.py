@@ -299,3 +299,25 @@ def test_c2_a_fork_within_a_query_leaves_its_connection(db: str) -> None:
             os._exit(again is used)
         assert again is used
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+@pytest.mark.timeout(60)
+def test_c9_a_flush_waits_on_while_others_have_the_lock(db: str) -> None:
+    """Batches that others keep from the lock are tried again; who flushes is told of the last."""
+    failed = threading.Event()
+    answers: list[bool] = []
+    with ax_monitor.Store(db) as store:
+        logger = ax_monitor.StructuredLogger(store)
+        store.events.on("flush_error", lambda error: failed.set())
+        assert store.flush()
+        with locked(db):
+            logger.info("m", "c10")
+            waiting = threading.Thread(target=lambda: answers.append(store.flush()))
+            waiting.start()
+            assert failed.wait(30)
+            assert not store.flush(0.01)  # its own time is over
+            assert not answers
+        waiting.join(30)
+        assert answers == [True]
+        assert store.stats().flush_errors >= 1
+        assert logger.get_log_count() == 1

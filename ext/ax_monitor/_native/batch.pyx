@@ -33,6 +33,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.stat cimport fstat, struct_stat
 
 from ax_monitor._native.chunks cimport ChunkTable, chunk_block, chunks_build, chunks_free
+from ax_monitor._native.clock cimport monotonic_ns
 from ax_monitor._native.ids cimport UUID_TEXT_BYTES, hex16_read, uuid7_write
 from ax_monitor._native.record cimport (
     FIELD_FLOAT,
@@ -121,6 +122,7 @@ cdef struct BatchState:
     uint64_t salt
     uint64_t last_seq
     int64_t n_records
+    int64_t waited_ns                   # for the write lock, by the last write
     char *statements[MAX_STATEMENTS]
     uint8_t[MAX_STATEMENTS] statement_kind
     sqlite3_stmt *prepared[MAX_STATEMENTS]
@@ -623,8 +625,10 @@ cdef int _write(BatchState *state, int *where) noexcept nogil:
     """The transaction. On failure `where` is the statement (-1: BEGIN, n: COMMIT)."""
     cdef exec_t execute = <exec_t> _api[R_EXEC]
     cdef int i, rc
+    cdef int64_t begun_ns = monotonic_ns()
     where[0] = -1
     rc = execute(state.db, b"BEGIN IMMEDIATE", NULL, NULL, NULL)
+    state.waited_ns = monotonic_ns() - begun_ns
     if rc != SQLITE_OK:
         return rc
     for i in range(state.n_statements):
@@ -784,6 +788,11 @@ cdef class BatchWriter:
     def n_records(self) -> int:
         """Records in the batch that is loaded."""
         return self._open_state().n_records
+
+    @property
+    def waited_ns(self) -> int:
+        """How long the last `write` has waited for others to let go of the write lock, in ns."""
+        return self._open_state().waited_ns
 
     @property
     def last_seq(self) -> int:

@@ -153,9 +153,10 @@ class Store:
     def flush(self, timeout_s: float = FLUSH_S) -> bool:
         """Wait until everything recorded before is committed, and events are delivered.
 
-        False if that failed (`flush_error` says why) or took longer; nothing is lost then.
+        False if that failed (`flush_error` says why) or took longer; nothing is lost then. While
+        others have the database locked, it waits on.
         """
-        written = self.settle(timeout_s)
+        written = self._recording is None or self._recording.pump.flush(timeout_s, patient=True)
         self.events.flush()
         return written
 

@@ -31,6 +31,7 @@ from ax_monitor.storage.search import merge_index
 CHECKPOINT_PAGES = 4096  # 16 MiB of WAL; then what readers allow is copied back between batches
 RESTART_PAGES = 8192  # 32 MiB: wait for readers for a moment, so that the WAL starts over
 RESTART_WAIT_MS = 50
+CONTENDED_NS = 500_000  # to get a write lock that is free takes less
 _MODES = {
     "go on": apsw.SQLITE_CHECKPOINT_PASSIVE,
     "restart": apsw.SQLITE_CHECKPOINT_RESTART,
@@ -143,6 +144,11 @@ class Writer:
         """Write the ring's claim, or a part of it, in one transaction; the number of records."""
         self._batch.load_ring(ring, first_seq, last_seq)
         return self._write()
+
+    @property
+    def had_to_wait(self) -> bool:
+        """Did the last batch have to wait for another process that was writing?"""
+        return self._batch.waited_ns > CONTENDED_NS
 
     def write_bytes(self, data: bytes, offsets: Sequence[int], ring_id: bytes, salt: int) -> int:
         """Write records of a ring file's bytes in one transaction; the number of records."""
