@@ -87,8 +87,8 @@ def draw(name: str, panels: Sequence[Panel]) -> None:
     path = DRAWN / f"{name}.svg"
     path.unlink(missing_ok=True)
     try:
-        import matplotlib as mpl  # noqa: PLC0415 (of the extra `bench`)
-        from matplotlib.figure import Figure  # noqa: PLC0415
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
     except ImportError:
         say(f"{name}.svg is not drawn: matplotlib is not installed")
         return

@@ -111,10 +111,10 @@ def _cell(value: Any) -> Any:
 
 def _zstd() -> Callable[[bytes], bytes] | None:
     try:
-        from compression.zstd import compress  # noqa: PLC0415 (Python 3.14 has it)
+        from compression.zstd import compress  # Python 3.14 has it
     except ImportError:
         try:
-            from zstandard import compress  # noqa: PLC0415 (of the extra `bench`)
+            from zstandard import compress
         except ImportError:
             return None
     return compress  # type: ignore[no-any-return]

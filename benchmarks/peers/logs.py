@@ -51,7 +51,7 @@ def _case(log: Callable[[str, dict[str, Any]], object]) -> Case:
 
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        import orjson  # noqa: PLC0415 (may be missing, like all that follow)
+        import orjson
 
         fields = {name: getattr(record, name) for name in _FIELDS}
         line = {"time": record.created, "level": record.levelname, "source": record.name, **fields}
@@ -84,9 +84,9 @@ def _standard(folder: Path, records: int, *, through: str) -> Cases:
 
 def _picologging(folder: Path, records: int, *, queued: bool) -> Cases:
     """It ignores `extra`: the message is an object that has everything."""
-    import orjson  # noqa: PLC0415
-    import picologging  # noqa: PLC0415
-    import picologging.handlers  # noqa: PLC0415
+    import orjson
+    import picologging
+    import picologging.handlers
 
     class Json(picologging.Formatter):
         def format(self, record: Any) -> str:
@@ -116,8 +116,8 @@ def _picologging(folder: Path, records: int, *, queued: bool) -> Cases:
 
 def _structlog(folder: Path, records: int) -> Cases:
     """As the chapter on performance of its documentation has it."""
-    import orjson  # noqa: PLC0415
-    import structlog  # noqa: PLC0415
+    import orjson
+    import structlog
 
     structlog.configure(
         cache_logger_on_first_use=True,
@@ -136,7 +136,7 @@ def _structlog(folder: Path, records: int) -> Cases:
 
 
 def _loguru(folder: Path, records: int, *, enqueue: bool) -> Cases:
-    from loguru import logger  # noqa: PLC0415
+    from loguru import logger
 
     logger.remove()
     logger.add(folder / "loguru.log", serialize=True, enqueue=enqueue)
@@ -145,8 +145,8 @@ def _loguru(folder: Path, records: int, *, enqueue: bool) -> Cases:
 
 
 def _fastlogging(folder: Path, records: int, *, threads: bool) -> Cases:
-    import fastlogging  # noqa: PLC0415
-    import orjson  # noqa: PLC0415
+    import fastlogging
+    import orjson
 
     def json(logger: object, entry: tuple[float, str, int, str, dict[str, Any]]) -> str:
         time_s, domain, level, text, fields = entry

@@ -28,7 +28,7 @@ def _by_hand(folder: Path, records: int) -> Cases:
 
 
 def _prometheus(folder: Path, records: int, *, bound: bool) -> Cases:
-    import prometheus_client  # noqa: PLC0415 (may be missing, like those that follow)
+    import prometheus_client
 
     registry = prometheus_client.CollectorRegistry()
     histogram = prometheus_client.Histogram("recorded", "x", list(LABELS), registry=registry)
@@ -39,8 +39,8 @@ def _prometheus(folder: Path, records: int, *, bound: bool) -> Cases:
 
 
 def _opentelemetry(folder: Path, records: int) -> Cases:
-    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
-    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
     provider = MeterProvider(metric_readers=[InMemoryMetricReader()])
     record = provider.get_meter("bench").create_histogram("recorded").record
@@ -48,7 +48,7 @@ def _opentelemetry(folder: Path, records: int) -> Cases:
 
 
 def _ddsketch(folder: Path, records: int) -> Cases:
-    from ddsketch import DDSketch  # noqa: PLC0415
+    from ddsketch import DDSketch
 
     yield _case(DDSketch(0.01).add)
 

@@ -60,7 +60,7 @@ class Database:
     """The tables. What is written comes as tuples of their columns, with objects where JSON stands."""
 
     def __init__(self, path: Path) -> None:
-        import orjson  # noqa: PLC0415 (may be missing)
+        import orjson
 
         self._dumps, self._loads = orjson.dumps, orjson.loads
         self.connection = apsw.Connection(str(path))

@@ -77,9 +77,9 @@ def _by_hand(folder: Path, records: int) -> Cases:
 
 def _opentelemetry(folder: Path, records: int) -> Cases:
     """A batch processor, and an exporter that does nothing."""
-    from opentelemetry import trace  # noqa: PLC0415 (may be missing)
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import (  # noqa: PLC0415
+    from opentelemetry import trace
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import (
         BatchSpanProcessor,
         SpanExporter,
         SpanExportResult,

@@ -45,7 +45,7 @@ def _numpy(folder: Path, records: int) -> Cases:
 
 
 def _duckdb(folder: Path, records: int, *, quantile: str) -> Cases:
-    import duckdb  # noqa: PLC0415 (may be missing)
+    import duckdb
 
     times, values = _samples(records)
     connection = duckdb.connect(str(folder / "samples.duckdb"))
