@@ -6,6 +6,7 @@ How things are measured is in `ax_monitor.bench.harness`.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,7 +21,8 @@ VERDICT = {True: "met", False: "**not met**", None: ""}
 
 @contextlib.contextmanager
 def bench_folder() -> Iterator[Path]:
-    """A folder for databases of any size, gone afterwards."""
+    """A folder for databases of any size, gone afterwards. What was written before is on the disk."""
+    os.sync()
     SCRATCH.mkdir(exist_ok=True)
     with scratch_folder(SCRATCH) as folder:
         yield folder

@@ -63,12 +63,15 @@ def call_times(
 ) -> list[int]:
     """What each call takes, in ns, ascending. Calls get their number, which counts from 0.
 
+    What has been written before is on the disk when it begins.
+
     Args:
         call: What is measured.
         effort: How often.
         before: Called before each call, outside the timed part.
         per_ms: No more than so many calls a millisecond, in bursts (default: one after the other).
     """
+    os.sync()
     clock = time.perf_counter_ns
     taken: list[int] = []
     begun = clock()
@@ -146,8 +149,9 @@ def interleaved(
 ) -> dict[str, Series]:
     """Measure all contenders in turn, `repeats` times; each returns its own figure.
 
-    Garbage is collected before each.
+    Garbage is collected before each. What has been written before is on the disk when it begins.
     """
+    os.sync()
     series = {name: Series() for name in contenders}
     for contender in contenders.values():  # warm up: caches, branch predictors, lazy imports
         contender()
