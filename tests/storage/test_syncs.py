@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 
+import apsw
 import pytest
 
-from ax_monitor.storage.writer import Writer
+from ax_monitor.pipeline import maintenance
+from ax_monitor.pipeline.maintenance import Maintenance
+from ax_monitor.storage.writer import WalState, Writer
+from tests.conftest import FakeClock
 from tests.faults.faulty_vfs import FaultyVFS
 
 WRITE = "UPDATE recorder_state SET metric_batch = metric_batch + 1"
@@ -45,6 +49,39 @@ def test_d6_no_commit_checkpoints(db: str) -> None:
     writer.close()
     assert wal.pages > 2000
     assert wal.copied == 0
+
+
+def test_c9_a_reader_that_pins_a_large_wal_costs_the_lock_once_a_second(
+    db: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To wait for it holds the write lock: not after every batch, or others never get it."""
+    monkeypatch.setattr(maintenance, "CHECKPOINT_PAGES", 1)
+    monkeypatch.setattr(maintenance, "RESTART_PAGES", 2)
+    writer = Writer(db)
+    waits: list[float] = []
+    checkpoint = writer.checkpoint
+
+    def counted(then: str = "go on") -> WalState:
+        if then != "go on":
+            waits.append(clock.monotonic())
+        return checkpoint(then)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writer, "checkpoint", counted)
+    kept = Maintenance(clock, print, strict=False)
+    reader = apsw.Connection(db, flags=apsw.SQLITE_OPEN_READONLY)
+    with reader:
+        reader.execute("SELECT count(*) FROM recorder_state").fetchall()
+        for _ in range(30):
+            writer.change(lambda c: c.execute(WRITE))
+            kept.checkpoint(writer, idle=False)
+            clock.advance(0.1)
+    assert 3 <= len(waits) <= 4
+    assert writer.wal().pages >= 30
+    clock.advance(1)
+    kept.checkpoint(writer, idle=False)  # nobody is in the way any more
+    writer.change(lambda c: c.execute(WRITE))
+    assert writer.wal().pages < 10
+    writer.close()
 
 
 def test_c4_the_last_one_to_close_leaves_the_wal(db: str) -> None:

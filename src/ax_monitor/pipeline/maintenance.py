@@ -15,6 +15,7 @@ MERGING_S: Final = 0.02  # merging goes on for so long between two batches
 SEAL_S: Final = 5.0  # how often to look for samples whose minute is over
 SEALING_S: Final = 0.2  # sealing goes on for so long between two batches
 AGAIN_S: Final = 60.0  # merging or sealing is tried again after it failed
+RESTART_AGAIN_S: Final = 1.0  # readers that keep a WAL from starting over are in peace for so long
 SYNC_S: Final = 1.0  # at most so much may be committed without a sync to the disk
 
 
@@ -35,6 +36,7 @@ class Maintenance:
         self._strict = strict
         self._next_seal_s = 0.0
         self._next_merge_s = 0.0
+        self._next_restart_s = 0.0
         self._merged = 0  # up to this commit, nothing is left to merge
         self._merging = False  # something is
         self._last_sync_s = clock.monotonic()
@@ -79,7 +81,9 @@ class Maintenance:
             failpoint("after_checkpoint")
             if due or wal.copied == wal.pages:
                 self.synced(writer, now_s)
-            if wal.pages > RESTART_PAGES:
+            if wal.pages > RESTART_PAGES and now_s >= self._next_restart_s:
+                # It holds the write lock while it waits for readers: not again at once.
+                self._next_restart_s = now_s + RESTART_AGAIN_S
                 writer.checkpoint("restart")
 
     def merge(self, writer: Writer, is_urgent: Callable[[], bool]) -> None:
