@@ -15,11 +15,12 @@ from array import array
 from collections.abc import Sequence
 from pathlib import Path
 
+import apsw
 import numpy as np
 
 import ax_monitor
 from ax_monitor.bench import payload
-from ax_monitor.bench.harness import Series, percentile, timed
+from ax_monitor.bench.harness import Series, percentile, ratio, timed
 from benchmarks import alerting, search
 from benchmarks.figures import Curve, Panel, draw, exponent
 from benchmarks.harness import Result, bench_folder, say
@@ -63,6 +64,12 @@ def _result(
         limit=LIMIT,
         spread=abs(deviation / found.median) if found.median else 0.0,
     )
+
+
+def _floor(what: str, costs: dict[int, Series], floor: dict[int, Series]) -> Result:
+    """The line of a curve beside what cannot be done without."""
+    shares = (f"{ratio(costs[n], floor[n]).median:.1f} × at {n:,}" for n in costs)
+    return Result("", what, f"{', '.join(shares)} ({_short(floor[max(costs)].median)} ns there)")
 
 
 def _curve(label: str, costs: dict[int, Series]) -> Curve:
@@ -116,6 +123,7 @@ class _Collected:
 
     def __init__(self, path: Path, n: int) -> None:
         self.store = ax_monitor.Store(path)
+        self.floor = apsw.Connection(f"{path}.floor")
         self.metrics = ax_monitor.MetricsCollector(
             self.store, buffer_size=LARGE, flush_interval_ms=LARGE, max_series=n
         )
@@ -141,6 +149,27 @@ class _Collected:
         """ns a sample."""
         return timed(self.store.flush) / SAMPLES * 1e9
 
+    def insert(self) -> float:
+        """ns a sample of a flush that only inserts: rows of that size, from a table, and a commit."""
+        rows = len(self.labels)
+        if self.floor.pragma("user_version") == 0:
+            self.floor.execute(
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
+                "CREATE TABLE source(series INTEGER PRIMARY KEY, samples BLOB); "
+                "CREATE TABLE chunks(batch INTEGER, series INTEGER, minute INTEGER, samples BLOB, "
+                "PRIMARY KEY (batch, series, minute)) WITHOUT ROWID; PRAGMA user_version=1"
+            ).fetchall()
+            self.floor.executemany(
+                "INSERT INTO source VALUES (random() >> 2, zeroblob(?))",
+                ((SAMPLES // rows * 10,) for _ in range(rows)),
+            )
+        start = time.perf_counter_ns()
+        self.floor.execute(
+            "INSERT INTO chunks SELECT coalesce((SELECT max(batch) FROM chunks), 0) + 1, series, 1, "
+            "samples FROM source"
+        )
+        return (time.perf_counter_ns() - start) / SAMPLES
+
     def aggregate(self) -> float:
         """µs for the one series."""
         start = time.perf_counter_ns()
@@ -158,28 +187,35 @@ class _Collected:
 
 def series(sizes: Sequence[int] = SERIES) -> tuple[list[Result], list[Panel]]:
     """A metric of so many series: the same number of samples, spread over them."""
-    recorded, flushed, aggregated = ({n: Series() for n in sizes} for _ in range(3))
+    recorded, flushed, inserted, aggregated = ({n: Series() for n in sizes} for _ in range(4))
     with bench_folder() as folder:
         databases = {n: _Collected(folder / f"{n}.db", n) for n in sizes}
         for _ in range(REPEATS):
             for n, each in databases.items():
                 recorded[n].values.append(each.record())
                 flushed[n].values.append(each.flush())
+                inserted[n].values.append(each.insert())
                 aggregated[n].values.append(
                     statistics.median(each.aggregate() for _ in range(REPEATS))
                 )
         for each in databases.values():
             assert not each.store.stats().dropped
             each.store.close()
+            each.floor.close()
     results = [
         _result("`record(name, v, labels=…)`, by series of the metric", recorded, "ns"),
         _result(f"a sample of {SAMPLES:,}, from the ring to committed, by series", flushed, "ns"),
+        _floor("the same, of what SQLite takes to insert such rows, and to commit", flushed, inserted),
         _result(f"`get_aggregation` of one series ({WATCHED:,} samples), by series", aggregated, "µs", start=100),
     ]  # fmt: skip
     panels = [
         Panel(
             "samples", "series of the metric", "ns a sample",
-            [_curve("record by name and labels", recorded), _curve("flush", flushed)],
+            [
+                _curve("record by name and labels", recorded),
+                _curve("flush", flushed),
+                _curve("SQLite alone, rows of that size", inserted),
+            ],
         ),
         Panel(
             "aggregation", "series of the metric", "µs",
