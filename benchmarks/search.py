@@ -43,7 +43,16 @@ def _fill(
     store = ax_monitor.Store(path, overflow_wait_ms=60_000)
     logger = ax_monitor.StructuredLogger(store)
     pairs = fill_logs(logger, n)
+    _settle(store)
     return store, logger, pairs
+
+
+def _settle(store: ax_monitor.Store) -> None:
+    """Wait until the index is merged as far as it will be: that goes on after the last batch."""
+    pump = store._recording.pump
+    assert store.flush()
+    while pump._maintenance._merged != pump._writer.commits:
+        time.sleep(0.01)
 
 
 def _times(query: Callable[[int], LogPage], expected: int) -> Series:

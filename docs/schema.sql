@@ -1,4 +1,4 @@
--- Version 9, generated from the migrations by `make docs`.
+-- Version 10, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,

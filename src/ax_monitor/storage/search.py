@@ -281,7 +281,7 @@ def search_text(text: str) -> str:
 def merge_index(connection: apsw.Connection, pages: int) -> bool:
     """Merge segments of the full-text index, until so many pages are written; whether it did.
 
-    A level of at least four segments becomes one segment of the next level. Less than zero: all
+    A level of at least eight segments becomes one segment of the next level. Less than zero: all
     segments become one, by this and the following calls. The entries of a word that stands in very
     many records are merged at once, whatever the number of pages.
 
