@@ -84,7 +84,7 @@ def _run(folder: Path) -> list[Result]:
             "info metadata": _between(_loop_metadata(logger.info), store),
             "disabled": _loop_metadata(logger.debug),
         },
-        repeats=15,
+        repeats=41,
     )
     store.close()
 
