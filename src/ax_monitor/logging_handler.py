@@ -8,7 +8,7 @@ import threading
 from typing import Any, Final
 
 from ax_monitor.model.vocabulary import LogLevel
-from ax_monitor.pipeline.store import Store
+from ax_monitor.pipeline.store import BARRIER_S, Store
 from ax_monitor.services.logger import StructuredLogger
 
 # What every LogRecord has. Anything else in it came from `extra=` or a filter.
@@ -156,8 +156,8 @@ class AxHandler(logging.Handler):
         return "\n".join(parts) or None
 
     def flush(self) -> None:
-        """Wait until everything logged before is in the database, if that is possible."""
-        self.logger.flush()
+        """Wait until everything logged before is in the database: 5 s at most, as at the exit."""
+        self.logger.store.flush(BARRIER_S)
 
     def close(self) -> None:
         """Write what is pending, and close the store if this handler opened it."""

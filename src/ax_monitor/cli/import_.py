@@ -32,6 +32,7 @@ from ax_monitor.services.logger import StructuredLogger
 BATCH_RECORDS: Final = 1000
 RING_SHARE: Final = 4  # wait for the writer when so much (a fourth) of the ring is waiting
 RETRY_S: Final = 0.5
+TELL_S: Final = 2.0  # who waits longer for the database is told
 MAX_MS: Final = (2**63 - 1) // 1_000_000  # April 2262: the recorder counts nanoseconds
 STDIN: Final = "/dev/stdin"
 
@@ -105,10 +106,15 @@ class Sink:
         if self._store.recorder.ring.pending_bytes > self._high_water_bytes:
             self.settle()
 
+    @property
+    def recorded(self) -> int:
+        """How many records were given to it so far."""
+        return self._store.stats().attempted
+
     def settle(self) -> None:
         """Wait, as long as it takes, until everything is in the database."""
         told = False
-        while not self._store.flush():
+        while not self._store.flush(TELL_S):
             failure, self._failure = self._failure, None
             if failure is not None and not failure.retryable:
                 raise failure
@@ -184,6 +190,7 @@ def _import_file(sink: Sink | None, summary: Summary, format_: Any, source: str 
     """Fills in the summary, also when it ends early."""
     started = time.monotonic()
     log_file: LogFile | None = None
+    before = 0 if sink is None else sink.recorded
     try:
         path = STDIN if summary.file == "-" else summary.file
         log_file = read_log_file(path, format=format_)
@@ -204,6 +211,8 @@ def _import_file(sink: Sink | None, summary: Summary, format_: Any, source: str 
         summary.error = error.strerror or str(error)
     finally:
         summary.seconds = round(time.monotonic() - started, 6)
+        if sink is not None:  # Ctrl-C may have come between a record and its count
+            summary.records = sink.recorded - before
         if log_file is not None:
             summary.lines, summary.bytes = log_file.lines_read, log_file.bytes_read
 

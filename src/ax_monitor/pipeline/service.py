@@ -8,7 +8,7 @@ from typing import Final, Self
 from ax_monitor.events import Listener
 from ax_monitor.pipeline.defaults import resolve_store
 from ax_monitor.pipeline.recorder import OVERFLOW_POLICIES
-from ax_monitor.pipeline.store import Store
+from ax_monitor.pipeline.store import BARRIER_S, Store
 
 MS_PER_DAY: Final = 86_400_000
 
@@ -55,7 +55,7 @@ class Service:
         if self._owns_store:
             self._store.close()
         elif not self._store.closed:
-            self._store.flush()
+            self._store.flush(BARRIER_S)
 
     def __enter__(self) -> Self:
         return self
