@@ -118,12 +118,29 @@ def rows(sizes: Sequence[int] = ROWS) -> list[Result]:
 # -- series and rules ------------------------------------------------------------------------------
 
 
+def _floor_database(path: str, rows: int) -> apsw.Connection:
+    """A table like that of the chunks, and one of so many rows to insert there."""
+    connection = apsw.Connection(path)
+    connection.execute(
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
+        "CREATE TABLE source(series INTEGER PRIMARY KEY, samples BLOB); "
+        "CREATE TABLE chunks(batch INTEGER, series INTEGER, minute INTEGER, samples BLOB, "
+        "PRIMARY KEY (batch, series, minute)) WITHOUT ROWID"
+    ).fetchall()
+    size = SAMPLES // rows * 10
+    with connection:
+        connection.executemany(
+            "INSERT INTO source VALUES (random() >> 2, zeroblob(?))", ((size,),) * rows
+        )
+    return connection
+
+
 class _Collected:
     """A database with so many series of one metric; one of them has WATCHED samples an hour ago."""
 
     def __init__(self, path: Path, n: int) -> None:
         self.store = ax_monitor.Store(path)
-        self.floor = apsw.Connection(f"{path}.floor")
+        self.floor = _floor_database(f"{path}.floor", n)
         self.metrics = ax_monitor.MetricsCollector(
             self.store, buffer_size=LARGE, flush_interval_ms=LARGE, max_series=n
         )
@@ -151,18 +168,6 @@ class _Collected:
 
     def insert(self) -> float:
         """ns a sample of a flush that only inserts: rows of that size, from a table, and a commit."""
-        rows = len(self.labels)
-        if self.floor.pragma("user_version") == 0:
-            self.floor.execute(
-                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
-                "CREATE TABLE source(series INTEGER PRIMARY KEY, samples BLOB); "
-                "CREATE TABLE chunks(batch INTEGER, series INTEGER, minute INTEGER, samples BLOB, "
-                "PRIMARY KEY (batch, series, minute)) WITHOUT ROWID; PRAGMA user_version=1"
-            ).fetchall()
-            self.floor.executemany(
-                "INSERT INTO source VALUES (random() >> 2, zeroblob(?))",
-                ((SAMPLES // rows * 10,) for _ in range(rows)),
-            )
         start = time.perf_counter_ns()
         self.floor.execute(
             "INSERT INTO chunks SELECT coalesce((SELECT max(batch) FROM chunks), 0) + 1, series, 1, "

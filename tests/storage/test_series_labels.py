@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from ax_monitor.pipeline.store import Store
 from ax_monitor.services.metrics import MetricsCollector
 from ax_monitor.storage.metric_deletion import Deletion
-from ax_monitor.storage.migrations import migrate
-from ax_monitor.storage.series import MANY_SERIES, find_series
+from ax_monitor.storage.migrations import SCHEMA_VERSION, migrate
+from ax_monitor.storage.series import LABELS_VERSION, MANY_SERIES, find_series
 
 TEXTS = st.sampled_from(
     ["", "a", "w1", "w12", "1", "-1", "1e5", "é", "x/y", 'q"q', "a b", "true", "\\u", "\n", "[1]"]
@@ -75,6 +75,9 @@ def test_series_with_labels(
     found = {each.series for each in find_series(connection, "m", labels=wanted)}
     assert found == expected
     assert _rows(connection) == _written(connection)
+    connection.pragma("user_version", LABELS_VERSION - 1)  # an older file, which is only read
+    assert {each.series for each in find_series(connection, "m", labels=wanted)} == expected
+    connection.pragma("user_version", SCHEMA_VERSION)
 
 
 def test_the_recorder_and_retention_keep_the_index(db: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Literal
 
 import apsw
 import pytest
@@ -61,10 +62,10 @@ def test_c9_a_reader_that_pins_a_large_wal_costs_the_lock_once_a_second(
     waits: list[float] = []
     checkpoint = writer.checkpoint
 
-    def counted(then: str = "go on") -> WalState:
+    def counted(then: Literal["go on", "restart", "truncate"] = "go on") -> WalState:
         if then != "go on":
             waits.append(clock.monotonic())
-        return checkpoint(then)  # type: ignore[arg-type]
+        return checkpoint(then)
 
     monkeypatch.setattr(writer, "checkpoint", counted)
     kept = Maintenance(clock, print, strict=False)
