@@ -6,8 +6,8 @@ from ax_monitor._native import samples as _samples
 from ax_monitor._native.batch import FSTAT_ADDRESS, TIME_KEY_SHIFT, BatchWriter
 from ax_monitor._native.build import BUILD
 from ax_monitor._native.context import ContextScope, RecordContext, context_var
+from ax_monitor._native.decode import decode_object
 from ax_monitor._native.encode import encode_json, encode_text
-from ax_monitor._native.frozen import new_frozen
 from ax_monitor._native.ids import new_id, new_span_id, new_trace_id, record_id
 from ax_monitor._native.log import LogChannel, LogSettings
 from ax_monitor._native.metric import MetricChannel, MetricSeries, MetricSettings
@@ -20,6 +20,7 @@ from ax_monitor._native.ring import (
     keep_forever,
     read_ring,
 )
+from ax_monitor._native.rows import RecordType, log_entries, span_events, spans
 from ax_monitor._native.rule_table import RuleTable
 from ax_monitor._native.rules import RULE_AGGREGATIONS, RULE_NO_DATA, RULE_OPERATORS
 from ax_monitor._native.sampling import Sampler
@@ -71,6 +72,7 @@ __all__ = [
     "QuantileSketch",
     "RecordContext",
     "RecordRing",
+    "RecordType",
     "RuleTable",
     "Sampler",
     "SpanScope",
@@ -80,16 +82,19 @@ __all__ = [
     "WorkflowChannel",
     "WorkflowSettings",
     "context_var",
+    "decode_object",
     "decode_record",
     "encode_json",
     "encode_text",
     "is_sensitive",
     "is_sensitive_key",
     "keep_forever",
-    "new_frozen",
+    "log_entries",
     "new_id",
     "new_span_id",
     "new_trace_id",
     "read_ring",
     "record_id",
+    "span_events",
+    "spans",
 ]

@@ -14,13 +14,20 @@ Rows are keyed by time, so a time range is a key range and the order of keys is 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import apsw
 
-from ax_monitor._native import TIME_KEY_SHIFT, decode_record, new_frozen, record_id
+from ax_monitor._native import (
+    TIME_KEY_SHIFT,
+    RecordType,
+    decode_object,
+    decode_record,
+    log_entries,
+    record_id,
+)
 from ax_monitor.errors import LogQueryError, SearchTimeout
 from ax_monitor.model.logs import LogEntry, LogPage, LogQuery
 from ax_monitor.model.vocabulary import LogLevel
@@ -78,9 +85,13 @@ class _Plan:
         name = next(name for name in _CONTEXT_INDEXES if name in self.context_values)
         return f"INDEXED BY {_CONTEXT_INDEXES[name]}"
 
+    def where_row(self, *more: str) -> str:
+        """Conditions on a record alone."""
+        return " AND ".join([*more, *self.rows]) or "true"
+
     def where(self, *more: str) -> str:
-        conditions = [*more, *self.rows, *(f"c.{text}" for text in self.contexts)]
-        return " AND ".join(conditions) or "true"
+        """Conditions on a record and its context."""
+        return " AND ".join([self.where_row(*more), *(f"c.{text}" for text in self.contexts)])
 
     def bindings(self, **more: Any) -> dict[str, Any]:
         return {**self.values, **self.context_values, "low": self.low, "high": self.high, **more}
@@ -107,7 +118,7 @@ def query_logs(connection: apsw.Connection, query: LogQuery) -> LogPage:
         assert query.timeout_ms is not None
         raise SearchTimeout(query.search, query.timeout_ms) from None
     more = limit > 0 and len(rows) > limit
-    entries = [_entry(row) for row in (rows[:limit] if more else rows)]
+    entries = log_entries(_ENTRY, rows[:limit] if more else rows, _LEVELS, parse_metadata)
     return LogPage(entries, cursor_after(entries[-1]) if more else None)
 
 
@@ -230,10 +241,13 @@ def _run(
         found = _probe(connection, plan, limit, offset)
         if found is not None:
             return iter(found)
+    # Only keys are sorted: of an execution with very many records, one page is read.
     return connection.execute(
-        f"{_SELECT} FROM log_records r INDEXED BY log_records_context {_JOINS} WHERE r.context IN "
-        f"(SELECT id FROM log_contexts {plan.context_index} WHERE {' AND '.join(plan.contexts)}) "
-        f"AND {plan.where('r.seq BETWEEN :low AND :high')} {page}",
+        f"{_SELECT} FROM (SELECT r.seq FROM log_records r INDEXED BY log_records_context "
+        "WHERE r.context IN (SELECT id FROM log_contexts "
+        f"{plan.context_index} WHERE {' AND '.join(plan.contexts)}) "
+        f"AND {plan.where_row('r.seq BETWEEN :low AND :high')} {page}) k "
+        f"CROSS JOIN log_records r ON r.seq = k.seq {_JOINS} ORDER BY k.seq {plan.order}",
         bindings,
     )
 
@@ -270,26 +284,13 @@ def _narrow(
     bindings["high"] = min(plan.high, high) if high is not None else KEY_MIN
 
 
-_LEVELS: Final = {level.severity_number: level for level in LogLevel}
-_SPAN_MASK: Final = 2**64 - 1
-# Half of what `loads` takes is looking for white space.
-_scan_json: Final[Callable[[str, int], tuple[Any, int]]] = vars(json.JSONDecoder())["scan_once"]
+class _Levels(dict[int, LogLevel]):
+    def __missing__(self, severity: int) -> LogLevel:
+        return LogLevel.from_severity_number(severity)
 
 
-def _entry(row: tuple[Any, ...]) -> LogEntry:
-    (seq, severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id, metadata,
-     stack_trace, explicit_id, ring_seq, salt) = row  # fmt: skip
-    timestamp = seq >> TIME_KEY_SHIFT
-    if explicit_id is None:
-        explicit_id = record_id(timestamp, ring_seq or 0, salt or 0)
-    level = _LEVELS.get(severity) or LogLevel.from_severity_number(severity)
-    if metadata is not None:
-        metadata = parse_metadata(metadata)
-    return new_frozen(
-        LogEntry,
-        (explicit_id, timestamp, level, message, source, execution_id, trace_id,
-         span_text(span_id), tenant_id, user_id, metadata, stack_trace, seq),
-    )  # fmt: skip
+_ENTRY: Final = RecordType(LogEntry)
+_LEVELS: Final = _Levels({level.severity_number: level for level in LogLevel})
 
 
 def entry_of_record(record: bytes, salt: int) -> LogEntry:
@@ -307,19 +308,10 @@ def entry_of_record(record: bytes, salt: int) -> LogEntry:
     )
 
 
-def span_text(span_id: int | str | None) -> str | None:
-    """A span id as it was given."""
-    return "%016x" % (span_id & _SPAN_MASK) if isinstance(span_id, int) else span_id
-
-
 def parse_metadata(text: str) -> dict[str, Any]:
     """Stored metadata as a dict; what another program wrote in another form, under "value"."""
-    try:
-        value, end = _scan_json(text, 0)
-        if end == len(text) and type(value) is dict:
-            return value
-    except (ValueError, TypeError, StopIteration, RecursionError):
-        pass
+    if type(text) is str and (found := decode_object(text)) is not None:
+        return found
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -340,7 +332,7 @@ def count_logs_by_level(connection: apsw.Connection) -> dict[LogLevel, int]:
     for severity, count in connection.execute(
         "SELECT severity, count(*) FROM log_records GROUP BY severity"
     ):
-        counts[_LEVELS.get(severity) or LogLevel.from_severity_number(severity)] += count
+        counts[_LEVELS[severity]] += count
     return counts
 
 

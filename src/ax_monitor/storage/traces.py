@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any, Final
+from enum import Enum
+from operator import attrgetter
+from typing import Any, Final, TypeVar
 
 import apsw
 
-from ax_monitor._native import new_frozen
+from ax_monitor._native import RecordType, span_events, spans
 from ax_monitor.errors import TraceQueryError
 from ax_monitor.model.traces import Span, SpanEvent, Trace, TracePage, TraceQuery, TraceStats
 from ax_monitor.model.vocabulary import SpanKind, SpanStatus, TraceStatus
 from ax_monitor.storage.connection import snapshot
 from ax_monitor.storage.logs import parse_metadata
+
+_E = TypeVar("_E", bound=Enum)
 
 _FAILED: Final = (
     "EXISTS (SELECT 1 FROM spans s WHERE s.trace_id = t.trace_id AND s.status = 'error')"
@@ -202,37 +206,28 @@ def _trace(row: tuple[Any, ...], spans: Iterable[Span]) -> Trace:
     )
 
 
+class _Words(dict[str, _E]):
+    """Enumerated values by what is stored; other words, of another program, are the default."""
+
+    def __init__(self, default: _E) -> None:
+        super().__init__({member.value: member for member in type(default)})
+        self._default = default
+
+    def __missing__(self, word: str) -> _E:
+        return self._default
+
+
+_SPAN: Final = RecordType(Span)
+_EVENT: Final = RecordType(SpanEvent)
+_KINDS: Final = _Words(SpanKind.INTERNAL)
+_STATUSES: Final = _Words(SpanStatus.UNSET)
+
+
 def _spans(connection: apsw.Connection, trace_id: str) -> list[Span]:
-    events: dict[str, list[SpanEvent]] = {}
-    for event_id, span_id, timestamp, name, attributes in connection.execute(_EVENTS, (trace_id,)):
-        events.setdefault(span_id, []).append(
-            new_frozen(
-                SpanEvent,
-                (event_id, span_id, timestamp, name,
-                 None if attributes is None else parse_metadata(attributes)),
-            )
-        )  # fmt: skip
-    spans = [
-        _span(row, tuple(events.get(row[0], ()))) for row in connection.execute(_SPANS, (trace_id,))
-    ]
-    return sorted(spans, key=lambda span: span.begins_ns)
-
-
-def _span(row: tuple[Any, ...], events: tuple[SpanEvent, ...]) -> Span:
-    (span_id, trace_id, parent_span_id, name, kind, started_at, completed_at, duration, status,
-     attributes, start_ns, duration_ns, dropped_attributes, dropped_events) = row  # fmt: skip
-    return new_frozen(
-        Span,
-        (span_id, trace_id, parent_span_id, name, _KINDS.get(kind, SpanKind.INTERNAL), started_at,
-         completed_at, duration, _STATUSES.get(status, SpanStatus.UNSET),
-         {} if attributes == "{}" else parse_metadata(attributes), start_ns, duration_ns, events,
-         dropped_attributes or 0, dropped_events or 0),
-    )  # fmt: skip
-
-
-# What another program wrote there in words of its own reads as the default.
-_KINDS: Final = {kind.value: kind for kind in SpanKind}
-_STATUSES: Final = {status.value: status for status in SpanStatus}
+    events = span_events(_EVENT, connection.execute(_EVENTS, (trace_id,)), parse_metadata)
+    rows = connection.execute(_SPANS, (trace_id,))
+    found = spans(_SPAN, rows, events, _KINDS, _STATUSES, parse_metadata)
+    return sorted(found, key=attrgetter("begins_ns"))
 
 
 def open_span(fields: tuple[Any, ...]) -> Span:

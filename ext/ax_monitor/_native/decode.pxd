@@ -1,0 +1,1 @@
+cpdef dict decode_object(str text)

@@ -1,0 +1,3 @@
+from typing import Any
+
+def decode_object(text: str) -> dict[str, Any] | None: ...
