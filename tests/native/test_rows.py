@@ -153,21 +153,25 @@ def test_rows_that_are_none_are_errors(row: Any, error: type[Exception]) -> None
 
 
 def test_spans_and_their_events_of_rows() -> None:
-    """Events go to their span, in their order; counts that are not stored are 0."""
+    """Events go to their span, in the order of their time; counts that are not stored are 0."""
     events = span_events(
         RecordType(SpanEvent),
         iter([
             ("e1", "s1", 1, "first", None),
             ("e2", "s2", 2, "other", "{}"),
             ("e3", "s1", 3, "second", '{"a":"b"}'),
+            ("e4", "s1", 2, "between", None),
+            ("e5", "s1", 2, "after that", None),
         ]),
         parse,
     )  # fmt: skip
-    first, second = (
+    of_s1 = (
         SpanEvent("e1", "s1", 1, "first"),
+        SpanEvent("e4", "s1", 2, "between"),
+        SpanEvent("e5", "s1", 2, "after that"),
         SpanEvent("e3", "s1", 3, "second", {"a": "b"}),
     )
-    assert events == {"s1": (first, second), "s2": (SpanEvent("e2", "s2", 2, "other", {}),)}
+    assert events == {"s1": of_s1, "s2": (SpanEvent("e2", "s2", 2, "other", {}),)}
     rows = [
         ("s1", "t", None, "root", "internal", 5, 6, 1.5, "ok", '{"x":1.5}', 5_000_001, 1_500_000,
          None, 4),
@@ -176,7 +180,7 @@ def test_spans_and_their_events_of_rows() -> None:
     ]  # fmt: skip
     assert spans(RecordType(Span), iter(rows), events, KINDS, STATUSES, parse) == [
         Span("s1", "t", None, "root", SpanKind.INTERNAL, 5, 6, 1.5, SpanStatus.OK, {"x": 1.5},
-             5_000_001, 1_500_000, (first, second), 0, 4),
+             5_000_001, 1_500_000, of_s1, 0, 4),
         Span("s3", "t", "s1", "child", SpanKind.INTERNAL, 5, status=SpanStatus.OK,
              attributes={"unusual": '{"x": 1}'}, dropped_attributes=2),
     ]  # fmt: skip

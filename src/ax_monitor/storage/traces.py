@@ -52,10 +52,9 @@ _SPANS: Final = (
     "status, attributes, start_ns, duration_ns, dropped_attributes, dropped_events "
     "FROM spans WHERE trace_id = ?"
 )
-_EVENTS: Final = (
-    "SELECT e.id, e.span_id, e.timestamp, e.name, e.attributes FROM spans s "
-    "CROSS JOIN span_events e ON e.span_id = s.span_id WHERE s.trace_id = ? "
-    "ORDER BY e.timestamp, e.rowid"  # of one millisecond, in the order in which they happened
+_EVENTS: Final = (  # of a span by rowid, as its index has them: in the order in which they happened
+    "SELECT e.id, e.span_id, e.timestamp, e.name, e.attributes FROM spans s CROSS JOIN "
+    "span_events e INDEXED BY span_events_span ON e.span_id = s.span_id WHERE s.trace_id = ?"
 )
 
 
