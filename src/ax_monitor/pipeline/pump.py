@@ -258,6 +258,7 @@ class Pump:
         target = ring.seq
         while True:
             written = self._write_pending(writer)
+            self._tell_waiters()  # before the checkpoint: what they wait for is committed
             self._maintenance.checkpoint(writer, idle=ring.seq == ring.released_seq)
             if not written or (
                 ring.released_seq >= target
@@ -268,7 +269,6 @@ class Pump:
             if self._changing and is_thread and not self._stopping:
                 self._has_more = True
                 break
-            self._tell_waiters()
             self._maintenance.merge(writer, self._is_urgent)
             if writer.had_to_wait:
                 time.sleep(OTHERS_TURN_S)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apsw
 
-from ax_monitor._native import QuantileSketch
+from ax_monitor._native import QuantileSketch, RecordType
 from ax_monitor.model._check import is_int64
 from ax_monitor.model.metrics import MetricAggregation, TimeSeries, TimeSeriesPoint
 from ax_monitor.model.vocabulary import Aggregation
@@ -41,6 +41,7 @@ PIECE_SAMPLES: Final = 8_000_000  # read at once, 16 bytes each: a blob of SQLit
 SHARES: Final = (0.5, 0.95, 0.99)
 _SHARE: Final = dict(zip((Aggregation.P50, Aggregation.P95, Aggregation.P99), SHARES, strict=True))
 _GREATEST: Final = sys.float_info.max
+_POINT: Final = RecordType(TimeSeriesPoint)
 
 _TOTALS: Final = "SELECT sum(count), sum(sum), min(min), max(max), ax_sketch_sum(sketch) FROM found"
 _BUCKETS: Final = (
@@ -228,7 +229,7 @@ def get_time_series(
     return TimeSeries(
         metric_type=metric_type,
         labels=dict(labels or {}),
-        data_points=tuple(TimeSeriesPoint(bucket * interval_ms, value) for bucket, value in points),
+        data_points=tuple(_POINT.make(bucket * interval_ms, value) for bucket, value in points),
     )
 
 
