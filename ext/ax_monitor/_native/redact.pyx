@@ -1,11 +1,48 @@
 """Does this text look like it carries a secret? A cheap yes or no, before anything is recorded.
 
-The answer for ordinary text costs a few nanoseconds (a scan for three bytes). What a secret is
-replaced with is decided in Python (`ax_monitor.redaction`), and only where the answer is yes.
+The answer for ordinary text costs a few nanoseconds (a scan for three bytes at once, 16 places at a
+time). What a secret is replaced with is decided in Python (`ax_monitor.redaction`), and only where
+the answer is yes.
 """
 
 from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memchr, memcmp, strlen
+
+cdef extern from *:
+    """
+    #include <stdint.h>
+    #include <string.h>
+
+    typedef unsigned char ax_bytes __attribute__((vector_size(16)));     /* of gcc and clang */
+
+    static inline ax_bytes ax_marks(ax_bytes text)
+    {
+        const ax_bytes zero = {0};
+        return (ax_bytes) ((text == zero + '=') | (text == zero + ':') | (text == zero + 'B'));
+    }
+
+    /* Does any of = : B occur? */
+    static inline int ax_has_mark(const char *text, size_t n)
+    {
+        ax_bytes block = {0}, found = {0};
+        uint64_t half[2];
+        size_t i;
+        if (n < 16) {
+            memcpy(&block, text, n);
+            found = ax_marks(block);
+        } else {
+            for (i = 0; i + 16 < n; i += 16) {
+                memcpy(&block, text + i, 16);
+                found |= ax_marks(block);
+            }
+            memcpy(&block, text + n - 16, 16);
+            found |= ax_marks(block);
+        }
+        memcpy(half, &found, 16);
+        return (half[0] | half[1]) != 0;
+    }
+    """
+    bint has_mark "ax_has_mark" (const char *text, size_t n) nogil
 
 # A metadata key that ends in one of these (case ignored) has its value replaced, and so has the
 # value in `word=value` in a text.
@@ -99,7 +136,10 @@ cdef bint _url_with_password(const char *at, const char *end) noexcept nogil:
 
 cdef bint sensitive_text(const char *text, Py_ssize_t n) noexcept nogil:
     cdef const char *end = text + n
-    cdef const char *at = <const char *> memchr(text, 61, n)                  # =
+    cdef const char *at
+    if not has_mark(text, n):
+        return False
+    at = <const char *> memchr(text, 61, n)                                   # =
     while at != NULL:
         if _word_before(text, at, N_WORDS):
             return True
