@@ -20,6 +20,9 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+# In the processes that tests start: Python 3.12 and up warn of every fork beside our thread.
+os.environ["PYTHONWARNINGS"] = "ignore:This process:DeprecationWarning"
+
 
 class FakeClock:
     """A clock that stands still until it is told to move."""

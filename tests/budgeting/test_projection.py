@@ -119,7 +119,9 @@ def test_periods_are_those_of_the_calendar(day: int, data: st.DataObject) -> Non
     assert day_start(moment) == day * MS_PER_DAY
     assert period_around(moment, "day") == (day * MS_PER_DAY, (day + 1) * MS_PER_DAY)
     month = np.datetime64(day, "D").astype("datetime64[M]")
-    start, end = ((month + k).astype("datetime64[D]").astype(int) for k in (0, 1))
+    start, end = (
+        (month + np.timedelta64(k, "M")).astype("datetime64[D]").astype(int) for k in (0, 1)
+    )
     assert period_around(moment, "month") == (start * MS_PER_DAY, end * MS_PER_DAY)
     start_ms, end_ms = period_around(moment, "week")
     assert start_ms <= moment < end_ms
