@@ -24,6 +24,7 @@ from ax_monitor._native import (
     RING_HEADER_BYTES,
     RING_SEGMENT_MIN_BYTES,
     RecordRing,
+    decode_object,
     decode_record,
     read_ring,
 )
@@ -264,6 +265,20 @@ condition = {aggregation = "avg", operator = ">", threshold = 1, window = "5m"}
     yield b"a: &a [1, 2026-13-45, !!binary x]\nb: {<<: *a}\n"
 
 
+def read_metadata(data: bytes) -> None:
+    """What another program stored as metadata is what `json` has, or is left to it."""
+    text = data.decode("latin-1")
+    found = decode_object(text)
+    if found is not None:
+        assert repr(found) == repr(json.loads(text))
+
+
+def _metadata_seeds() -> Iterable[bytes]:
+    yield b'{"provider":"claude","attempt":3,"latency_ms":1234.5,"ok":true,"user":null}'
+    yield b'{"a":{"b":[1,-2.5e-3,{"c":[]},"d",false]},"e":{},"f":999999999999999999}'
+    yield b'{"a":-0.0,"b":1E400,"a":"\\n","long":"' + b"x" * 100 + b'"}'
+
+
 TARGETS: Final = {
     "ring": Target(read_a_ring, _ring_seeds),
     "replay": Target(replay_a_ring, _ring_seeds),
@@ -274,4 +289,5 @@ TARGETS: Final = {
     ),
     "headers": Target(read_headers, _header_seeds),
     "rules": Target(read_rules, _rules_seeds),
+    "metadata": Target(read_metadata, _metadata_seeds),
 }
