@@ -87,7 +87,7 @@ endif
 TSAN = LD_PRELOAD=$(call runtime,tsan) PYTHONPATH=build/tsan/lib TSAN_OPTIONS=halt_on_error=1 \
   $(shell command -v setarch >/dev/null && echo setarch -R) $(BIN)/python -m tests.native_stress
 
-fuzz: $(VENV)/.test ## bytes from outside, guided by coverage (six minutes; ARGS="--seconds 600" for more)
+fuzz: $(VENV)/.test ## bytes from outside, guided by coverage (seven minutes; ARGS="--seconds 600" for more)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
