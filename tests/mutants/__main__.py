@@ -61,6 +61,7 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
+        tree.chmod(0o755)  # some tests start a process of another user, who imports from here
         _copy(tree)
         if not options.trust:
             tests = sorted({test for mutant in chosen for test in mutant.tests})
