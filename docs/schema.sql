@@ -1,4 +1,4 @@
--- Version 10, generated from the migrations by `make docs`.
+-- Version 11, generated from the migrations by `make docs`.
 
 CREATE TABLE recorder_rings (
   ring INTEGER PRIMARY KEY,
@@ -304,14 +304,6 @@ CREATE TABLE metric_series (
 );
 
 CREATE INDEX metric_series_type ON metric_series(metric_type, labels);
-
-CREATE TABLE metric_chunks (
-  batch INTEGER NOT NULL,           -- recorder_state.metric_batch at that time: the order of arrival
-  series INTEGER NOT NULL,
-  minute INTEGER NOT NULL,          -- since the Unix epoch
-  samples BLOB NOT NULL,            -- a block
-  PRIMARY KEY (batch, series, minute)
-) WITHOUT ROWID;
 
 CREATE TABLE metric_minutes (
   series INTEGER NOT NULL,
@@ -680,4 +672,14 @@ BEGIN
   INSERT INTO metric_labels SELECT * FROM metric_series_labels WHERE series = NEW.series
   ON CONFLICT DO NOTHING;
 END;
+
+CREATE TABLE metric_chunks (
+  chunk INTEGER PRIMARY KEY,
+  batch INTEGER NOT NULL,           -- recorder_state.metric_batch at that time: the order of arrival
+  series INTEGER NOT NULL,
+  minute INTEGER NOT NULL,          -- since the Unix epoch
+  samples BLOB NOT NULL             -- a block
+);
+
+CREATE UNIQUE INDEX metric_chunks_key ON metric_chunks(batch, series, minute);
 

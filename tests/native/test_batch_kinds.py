@@ -68,7 +68,7 @@ def test_every_kind_of_record_lands_in_its_table(db: str, writer: Writer) -> Non
         {"series": 7, "metric_type": "cpu", "unit": "percent", "labels": '{"h":"a"}'}
     ]
     minute, offset = divmod(NOW_MS, 60_000)
-    assert read_rows(db, "SELECT * FROM metric_chunks") == [
+    assert read_rows(db, "SELECT batch, series, minute, samples FROM metric_chunks") == [
         {
             "batch": 1,
             "series": 7,

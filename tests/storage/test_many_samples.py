@@ -230,3 +230,30 @@ def test_queries_seek_their_series(db: str) -> None:
             book.reader, lambda: metrics.get_aggregation(book.reader, "m", NOW, NOW + HOUR)
         )
         assert full < 2 * empty
+
+
+def pages_read(connection: apsw.Connection) -> int:
+    """How often this connection has asked for a page until now."""
+    kinds = (apsw.SQLITE_DBSTATUS_CACHE_HIT, apsw.SQLITE_DBSTATUS_CACHE_MISS)
+    return sum(connection.status(kind)[0] for kind in kinds)
+
+
+@pytest.mark.parametrize("samples", [1, 5000])
+def test_a_series_with_many_samples_a_batch_is_not_in_the_way_of_others(
+    db: str, samples: int
+) -> None:
+    """Its chunks, of twelve pages each, are not read to find those of another series."""
+    batches = 100
+    with SampleBook(db) as book:
+        for number in (1, 2, 3):
+            book.define(number, "m", labels=f'{{"n":"{number}"}}')
+        times = np.full(samples, NOW, np.int64)
+        for _ in range(batches):
+            for series in (1, 3):
+                put(book, series, times, np.ones(samples))
+            book.chunks([(2, NOW, 1.0)])
+        before = pages_read(book.reader)
+        found = metrics.get_aggregation(book.reader, "m", NOW, NOW, labels={"n": "2"})
+        assert found is not None
+        assert found.count == batches
+        assert pages_read(book.reader) - before < 30 * batches

@@ -145,6 +145,22 @@ def test_migrations_are_applied_one_by_one(db: str) -> None:
         assert look(path, "SELECT type, name, sql FROM sqlite_schema ORDER BY name") == expected
 
 
+def test_what_was_not_sealed_yet_is_there_in_the_new_version(db: str) -> None:
+    """Version 11 makes the table of chunks anew."""
+    rows = [(1, 7, 28333333, b"\x00\x00" + bytes(8)), (2, -5, 1, b"x" * 10_000), (2, 7, 2, b"y")]
+    connection = open_writer(db)
+    for sql in MIGRATIONS[:10]:
+        connection.execute(sql)
+    connection.execute(f"PRAGMA user_version=10; PRAGMA application_id={APPLICATION_ID}")
+    connection.executemany(
+        "INSERT INTO metric_chunks(batch, series, minute, samples) VALUES (?, ?, ?, ?)", rows
+    )
+    connection.close()
+    Store(db).close()
+    assert sorted(look(db, "SELECT batch, series, minute, samples FROM metric_chunks")) == rows
+    assert look(db, "SELECT DISTINCT batch FROM metric_batches ORDER BY batch") == [(1,), (2,)]
+
+
 def test_u1_many_processes_open_a_new_file_at_once(db: str) -> None:
     """Eight processes start on a file that does not exist: all of them record."""
     code = (
