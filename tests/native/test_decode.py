@@ -93,6 +93,13 @@ def test_what_is_left_to_json(text: str) -> None:
     assert decode_object(text) is None
 
 
+def test_only_texts_are_taken() -> None:
+    """Nothing else is looked into."""
+    for value in (None, b"{}", 1):
+        with pytest.raises(TypeError):
+            decode_object(value)  # type: ignore[arg-type]
+
+
 def test_the_largest_and_the_smallest_numbers() -> None:
     """As `float` and `int` have them."""
     text = '{"a":1e400,"b":-1e400,"c":5e-324,"d":1e-400,"e":-999999999999999999,"f":-0,"g":-0.0}'

@@ -71,6 +71,10 @@ def test_only_classes_with_slots_of_objects_are_taken() -> None:
     )
     with pytest.raises(AttributeError, match="__slots__"):
         RecordType(WithoutSlots)
+    with pytest.raises(TypeError):
+        RecordType.__new__(RecordType)
+    with pytest.raises(TypeError):
+        log_entries(None, [], {}, parse)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"HasNoSuchSlot\.b has no slot"):
         RecordType(HasNoSuchSlot)
     with pytest.raises(TypeError, match="Large has more than 32 fields"):

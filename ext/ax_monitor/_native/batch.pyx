@@ -41,6 +41,7 @@ from ax_monitor._native.record cimport (
     FIELD_LENGTH_MASK,
     FIELD_TEXT,
     FIELD_TYPE_SHIFT,
+    KEY_SHIFT,
     KIND_SAMPLES,
     RECORD_MAX_FIELDS,
     RecordHeader,
@@ -61,7 +62,6 @@ cdef extern from "pthread.h" nogil:
 cdef enum:
     MAX_KINDS = 16
     MAX_STATEMENTS = 64
-    KEY_SHIFT = 12                  # 4096 records a millisecond; the schema knows it too
     GROUPS_MAX = 0x20000            # remembered groups a kind; then start again (about 20 MB)
     GROUP_TABLE = 0x40000           # slots of the hash table: at most half full
     C_KEY = 0                       # the columns before the fields

@@ -1,1 +1,1 @@
-cpdef dict decode_object(str text)
+cdef dict read_object(str text)     # see decode_object(); None has to be kept from it

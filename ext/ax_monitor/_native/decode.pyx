@@ -170,13 +170,7 @@ cdef object _object(const char **place, int depth):
     return found
 
 
-cpdef dict decode_object(str text):
-    """The object that a JSON text is, as `json.loads` has it; None if that has to find out.
-
-    Which it has to where anything is escaped, or not ASCII, or white space, or nested more than
-    32 deep, where a number is an integer of more than 18 digits, and where the text is no JSON
-    object at all. Thread-safety: any thread. Cost: some 50 ns a value.
-    """
+cdef dict read_object(str text):
     cdef const char *at
     if not PyUnicode_IS_COMPACT_ASCII(text):
         return None
@@ -187,3 +181,13 @@ cpdef dict decode_object(str text):
     if found is _OTHER or at != PyUnicode_DATA(text) + PyUnicode_GET_LENGTH(text):
         return None
     return found
+
+
+def decode_object(str text not None) -> dict | None:
+    """The object that a JSON text is, as `json.loads` has it; None if that has to find out.
+
+    Which it has to where anything is escaped, or not ASCII, or white space, or nested more than
+    32 deep, where a number is an integer of more than 18 digits, and where the text is no JSON
+    object at all. Thread-safety: any thread. Cost: some 50 ns a value.
+    """
+    return read_object(text)

@@ -25,6 +25,9 @@ cdef enum:
     FIELD_LENGTH_MASK = 0x0FFFFFFF
 
 cdef enum:
+    KEY_SHIFT = 12                      # keys of log records: 4096 a millisecond; the schema knows it too
+
+cdef enum:
     KIND_SAMPLES = 8                    # the one kind whose records every kernel has to tell apart
 
 cdef enum FieldType:

@@ -14,8 +14,9 @@ from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t, uint64_t
 
-from ax_monitor._native.decode cimport decode_object
+from ax_monitor._native.decode cimport read_object
 from ax_monitor._native.ids cimport UUID_TEXT_BYTES, hex16_write, uuid7_write
+from ax_monitor._native.record cimport KEY_SHIFT
 
 cdef extern from "Python.h":
     """
@@ -35,7 +36,6 @@ cdef extern from "Python.h":
 
 cdef enum:
     MAX_FIELDS = 32
-    TIME_KEY_SHIFT = 12     # as in batch.pyx
 
 cdef object _timestamp = attrgetter("timestamp")
 
@@ -52,7 +52,7 @@ cdef class RecordType:
     cdef Py_ssize_t _count
     cdef Py_ssize_t[MAX_FIELDS] _offset
 
-    def __init__(self, type cls not None):
+    def __cinit__(self, type cls not None):
         self.cls = cls
         cdef tuple names = cls.__slots__
         self._count = len(names)
@@ -94,7 +94,7 @@ cdef object _object_of(object text, object parse):
     """A JSON text as a dict; `parse` has what is unusual."""
     cdef dict found
     if type(text) is str:
-        found = decode_object(text)
+        found = read_object(text)
         if found is not None:
             return found
     return parse(text)
@@ -133,7 +133,7 @@ def log_entries(RecordType entry not None, list rows not None, levels not None, 
     for row in rows:
         (seq, severity, message, source, execution_id, trace_id, span_id, tenant_id, user_id, metadata,
          stack_trace, record_id, ring_seq, salt) = row
-        timestamp = <int64_t> seq >> TIME_KEY_SHIFT
+        timestamp = <int64_t> seq >> KEY_SHIFT
         if record_id is None:
             record_id = _record_id(timestamp, ring_seq or 0, salt or 0)
         if metadata is not None:
