@@ -124,8 +124,9 @@ def _floor_database(path: str, rows: int) -> apsw.Connection:
     connection.execute(
         "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-65536; "
         "CREATE TABLE source(series INTEGER PRIMARY KEY, samples BLOB); "
-        "CREATE TABLE chunks(batch INTEGER, series INTEGER, minute INTEGER, samples BLOB, "
-        "PRIMARY KEY (batch, series, minute)) WITHOUT ROWID"
+        "CREATE TABLE chunks(chunk INTEGER PRIMARY KEY, batch INTEGER NOT NULL, "
+        "series INTEGER NOT NULL, minute INTEGER NOT NULL, samples BLOB NOT NULL); "
+        "CREATE UNIQUE INDEX chunks_key ON chunks(batch, series, minute)"
     ).fetchall()
     size = SAMPLES // rows * 10
     with connection:
@@ -170,7 +171,8 @@ class _Collected:
         """ns a sample of a flush that only inserts: rows of that size, from a table, and a commit."""
         start = time.perf_counter_ns()
         self.floor.execute(
-            "INSERT INTO chunks SELECT coalesce((SELECT max(batch) FROM chunks), 0) + 1, series, 1, "
+            "INSERT INTO chunks(batch, series, minute, samples) "
+            "SELECT coalesce((SELECT max(batch) FROM chunks), 0) + 1, series, 1, "
             "samples FROM source"
         )
         return (time.perf_counter_ns() - start) / SAMPLES

@@ -16,6 +16,12 @@ def test_metadata(against: Against) -> None:
     assert against("json.loads", json.loads, decode_object, (text,)) == payload.METADATA
 
 
+def test_escapes(against: Against) -> None:
+    metadata = payload.METADATA | {"error": 'no "such" file\n'}
+    text = json.dumps(metadata, separators=(",", ":"))
+    assert against("json.loads", json.loads, decode_object, (text,)) == metadata
+
+
 def test_nested(against: Against) -> None:
     text = json.dumps(NESTED, separators=(",", ":"))
     assert against("json.loads", json.loads, decode_object, (text,)) == NESTED

@@ -333,8 +333,8 @@ def test_a_screen_is_clean_after_an_error() -> None:
         shown = watched.end()
         assert watched.process.wait(TIMEOUT_S) == 1
     assert_terminal_is_clean(shown)
-    first_screen = shown.partition("\x1b[?1049l")[2]
-    assert "OSError: broken" in CONTROL.sub("", first_screen)  # Python 3.13 colours it
+    normal_screen = shown.partition("\x1b[?1049l")[2]
+    assert "OSError: broken" in CONTROL.sub("", normal_screen)  # Python 3.13 colours it
 
 
 def test_a_report_is_one_write(tmp_path: Path) -> None:

@@ -45,6 +45,14 @@ def test_z5_the_native_answer_is_that_of_the_patterns(text: str) -> None:
     assert is_sensitive(text) == looks_secret(text)
 
 
+@pytest.mark.parametrize("secret", ["pwd=x", "pwd:x", "Bearer x", "-BEGIN x"])
+def test_z5_a_secret_is_seen_at_every_place(secret: str) -> None:
+    """Texts are looked at sixteen bytes at a time, the last of them twice."""
+    for before in range(70):
+        for after in range(20):
+            assert is_sensitive(" " * before + secret + " " * after), (before, after)
+
+
 @given(fragments | any_text | st.tuples(any_text, cased_words).map("".join))
 def test_z5_keys_are_sensitive_by_their_ending(key: str) -> None:
     """A key is sensitive exactly if it ends in one of the words, in any case."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Literal
 
 import apsw
 import pytest
 
+import ax_monitor
 from ax_monitor.pipeline import maintenance
 from ax_monitor.pipeline.maintenance import Maintenance
+from ax_monitor.storage import logs
 from ax_monitor.storage.writer import WalState, Writer
 from tests.conftest import FakeClock
 from tests.faults.faulty_vfs import FaultyVFS
@@ -83,6 +86,30 @@ def test_c9_a_reader_that_pins_a_large_wal_costs_the_lock_once_a_second(
     writer.change(lambda c: c.execute(WRITE))
     assert writer.wal().pages < 10
     writer.close()
+
+
+def test_a_flush_does_not_wait_for_the_checkpoint_behind_it(
+    db: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it waits for is committed before; a checkpoint may take some 20 ms."""
+    go_on = threading.Event()
+    checkpoint = Maintenance.checkpoint
+
+    def held_up(kept: Maintenance, writer: Writer, *, idle: bool) -> None:
+        go_on.wait(30)
+        checkpoint(kept, writer, idle=idle)
+
+    with ax_monitor.Store(db) as store:
+        logger = ax_monitor.StructuredLogger(store)
+        logger.info("first", "me")
+        assert store.flush()
+        monkeypatch.setattr(Maintenance, "checkpoint", held_up)
+        logger.info("second", "me")
+        try:
+            assert store.flush(timeout_s=10)
+            assert store.peek(logs.count_logs) == 2
+        finally:
+            go_on.set()
 
 
 def test_c4_the_last_one_to_close_leaves_the_wal(db: str) -> None:

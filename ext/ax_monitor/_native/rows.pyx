@@ -53,11 +53,13 @@ cdef class RecordType:
     cdef Py_ssize_t[MAX_FIELDS] _offset
 
     def __cinit__(self, type cls not None):
+        cdef tuple names = tuple(getattr(cls, "__slots__", ()))
         self.cls = cls
-        cdef tuple names = cls.__slots__
         self._count = len(names)
         if self._count > MAX_FIELDS:
             raise TypeError(f"{cls.__name__} has more than {MAX_FIELDS} fields")
+        if cls.__itemsize__ or cls.__basicsize__ != object.__basicsize__ + self._count * sizeof(void *):
+            raise TypeError(f"{cls.__name__} has more to it than slots of its own")
         for i, name in enumerate(names):
             slot = cls.__dict__.get(name)
             if type(slot) is not MemberDescriptorType:
@@ -168,10 +170,16 @@ def span_events(RecordType event not None, rows not None, parse) -> dict:
         else:
             events.append(made)
     for span_id, events in found.items():
-        if len(events) > 1:
-            events.sort(key=_timestamp)
-        found[span_id] = tuple(events)
+        found[span_id] = _oldest_first(events) if len(events) > 1 else tuple(events)
     return found
+
+
+cdef tuple _oldest_first(list events):
+    """In the order of their rows, if another program stored times that can't be compared."""
+    try:
+        return tuple(sorted(events, key=_timestamp))
+    except TypeError:
+        return tuple(events)
 
 
 def spans(RecordType span not None, rows not None, dict events not None, kinds not None,

@@ -4,7 +4,8 @@ Rows are keyed by time, so a time range is a key range and the order of keys is 
 `(timestamp, seq)`. Which index a query walks is decided here, not by statistics:
 
     search               the full-text index, newest key first, within the narrowest key range known
-    execution, trace     the few contexts that carry the id, then their records
+    execution, trace     the few contexts that carry the id, then the keys of their records, sorted,
+                         then the records of the page
     source, tenant, user the newest records first, a bounded number; only if that was not enough,
                          all records of the contexts that carry the value
     errors               the partial index of errors
@@ -14,7 +15,7 @@ Rows are keyed by time, so a time range is a key range and the order of keys is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ def query_logs(connection: apsw.Connection, query: LogQuery) -> LogPage:
         assert query.timeout_ms is not None
         raise SearchTimeout(query.search, query.timeout_ms) from None
     more = limit > 0 and len(rows) > limit
-    entries = log_entries(_ENTRY, rows[:limit] if more else rows, _LEVELS, parse_metadata)
+    entries = log_entries(_ENTRY, rows[:limit] if more else rows, _LEVELS, parse_unusual)
     return LogPage(entries, cursor_after(entries[-1]) if more else None)
 
 
@@ -308,10 +309,24 @@ def entry_of_record(record: bytes, salt: int) -> LogEntry:
     )
 
 
+# Half of what `loads` takes is looking for white space.
+_scan_json: Final[Callable[[str, int], tuple[Any, int]]] = vars(json.JSONDecoder())["scan_once"]
+
+
 def parse_metadata(text: str) -> dict[str, Any]:
     """Stored metadata as a dict; what another program wrote in another form, under "value"."""
-    if type(text) is str and (found := decode_object(text)) is not None:
-        return found
+    found = decode_object(text) if type(text) is str else None
+    return parse_unusual(text) if found is None else found
+
+
+def parse_unusual(text: str) -> dict[str, Any]:
+    """The same for what the kernels leave to the `json` module."""
+    try:
+        value, end = _scan_json(text, 0)
+        if end == len(text) and type(value) is dict:
+            return value
+    except (ValueError, TypeError, StopIteration, RecursionError):
+        pass
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

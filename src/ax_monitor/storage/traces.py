@@ -19,7 +19,7 @@ from ax_monitor.errors import TraceQueryError
 from ax_monitor.model.traces import Span, SpanEvent, Trace, TracePage, TraceQuery, TraceStats
 from ax_monitor.model.vocabulary import SpanKind, SpanStatus, TraceStatus
 from ax_monitor.storage.connection import snapshot
-from ax_monitor.storage.logs import parse_metadata
+from ax_monitor.storage.logs import parse_unusual
 
 _E = TypeVar("_E", bound=Enum)
 
@@ -223,9 +223,9 @@ _STATUSES: Final = _Words(SpanStatus.UNSET)
 
 
 def _spans(connection: apsw.Connection, trace_id: str) -> list[Span]:
-    events = span_events(_EVENT, connection.execute(_EVENTS, (trace_id,)), parse_metadata)
+    events = span_events(_EVENT, connection.execute(_EVENTS, (trace_id,)), parse_unusual)
     rows = connection.execute(_SPANS, (trace_id,))
-    found = spans(_SPAN, rows, events, _KINDS, _STATUSES, parse_metadata)
+    found = spans(_SPAN, rows, events, _KINDS, _STATUSES, parse_unusual)
     return sorted(found, key=attrgetter("begins_ns"))
 
 

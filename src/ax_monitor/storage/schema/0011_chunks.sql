@@ -1,7 +1,8 @@
 -- Version 11: the key of a chunk is apart from its samples, and is found without reading any.
 
 -- In a table without rowids a key is compared by reading the whole row, and a chunk of a series with
--- many samples is long. (No RENAME: it would look at the views, which miss the table meanwhile.)
+-- many samples is long. What is not sealed yet is in memory meanwhile: the samples of some minutes.
+-- (No RENAME: it would look at the views, which miss the table.)
 CREATE TEMP TABLE metric_chunks_kept AS SELECT batch, series, minute, samples FROM metric_chunks;
 DROP TABLE metric_chunks;
 CREATE TABLE metric_chunks (
