@@ -86,8 +86,8 @@ def test_nothing_else_is_read_than_json_has(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        '{"a": 1}', '{"a":"\n"}', '{"a":"\\x"}', '{"a\\":1}', '{"ä":1}', '{"a":1000000000000000000}',
-        '{"a":NaN}', "[1]", "1", '{"a":"\x7f\x00"}', '{"a":' + "[" * 40 + "]" * 40 + "}",
+        '{"a": 1}', '{"a":"\n"}', '{"a":"\\x"}', '{"a\\":1}', '{"ä":1}',
+        '{"a":1000000000000000000}', '{"a":NaN}', "[1]", "1", '{"a":"\x7f\x00"}', '{"a":' + "[" * 40 + "]" * 40 + "}",
     ],
 )  # fmt: skip
 def test_what_is_left_to_json(text: str) -> None:
