@@ -31,6 +31,13 @@ def _record(store: Store, flushes: int = FLUSHES) -> None:
         assert store.flush()
 
 
+def _wait_for_few(db: str) -> None:
+    deadline = time.monotonic() + 20
+    while _segments(db) > FEW:
+        assert time.monotonic() < deadline, f"{_segments(db)} segments are left"
+        time.sleep(0.01)
+
+
 def test_commits_do_not_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each leaves its segment, where the pump does not merge them afterwards."""
     monkeypatch.setattr(Maintenance, "merge", lambda *args: None)
@@ -40,15 +47,23 @@ def test_commits_do_not_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _segments(db) == FLUSHES
 
 
+def test_what_another_process_left_is_merged(tmp_path: Path) -> None:
+    """By the next one, whether it records anything or not."""
+    db = str(tmp_path / "monitor.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Maintenance, "merge", lambda *args: None)
+        with Store(db) as store:
+            _record(store)
+    with Store(db):
+        _wait_for_few(db)
+
+
 def test_the_pump_merges_them(tmp_path: Path) -> None:
     """Soon after the last commit few are left, and the index is what the texts say."""
     db = str(tmp_path / "monitor.db")
     with Store(db) as store:
         _record(store)
-        deadline = time.monotonic() + 20
-        while _segments(db) > FEW:
-            assert time.monotonic() < deadline, f"{_segments(db)} segments are left"
-            time.sleep(0.01)
+        _wait_for_few(db)
         logger = StructuredLogger(store)
         assert len(logger.query_logs(search="refused", limit=None)) == FLUSHES
         assert [entry.message for entry in logger.query_logs(search="77")] == ["order 77 refused"]
