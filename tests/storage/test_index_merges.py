@@ -47,17 +47,6 @@ def test_commits_do_not_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert _segments(db) == FLUSHES
 
 
-def test_what_another_process_left_is_merged(tmp_path: Path) -> None:
-    """By the next one, whether it records anything or not."""
-    db = str(tmp_path / "monitor.db")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Maintenance, "merge", lambda *args: None)
-        with Store(db) as store:
-            _record(store)
-    with Store(db):
-        _wait_for_few(db)
-
-
 def test_the_pump_merges_them(tmp_path: Path) -> None:
     """Soon after the last commit few are left, and the index is what the texts say."""
     db = str(tmp_path / "monitor.db")

@@ -37,7 +37,7 @@ class Maintenance:
         self._next_seal_s = 0.0
         self._next_merge_s = 0.0
         self._next_restart_s = 0.0
-        self._merged = -1  # up to this commit, nothing is left to merge; who wrote before may have
+        self._merged = 0  # up to this commit, nothing is left to merge
         self._merging = False  # something is
         self._last_sync_s = clock.monotonic()
         self._commits = 0
