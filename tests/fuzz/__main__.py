@@ -21,15 +21,8 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "fuzz"
 INPUT_S = 20  # an input that takes longer is a failure
 MAX_BYTES = 4096
-NAMES = (
-    "ring",
-    "replay",
-    "import",
-    "search",
-    "headers",
-    "rules",
-    "metadata",
-)  # targets are imported later
+# Of the targets, which are imported later.
+NAMES = ("ring", "replay", "import", "search", "headers", "rules", "metadata")
 
 
 def main() -> int:

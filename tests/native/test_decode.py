@@ -98,9 +98,10 @@ def test_what_is_left_to_json(text: str) -> None:
 
 def test_only_texts_are_taken() -> None:
     """Nothing else is looked into."""
-    for value in (None, b"{}", 1):
+    values: list[Any] = [None, b"{}", 1]
+    for value in values:
         with pytest.raises(TypeError):
-            decode_object(value)  # type: ignore[arg-type]
+            decode_object(value)
 
 
 def test_the_largest_and_the_smallest_numbers() -> None:

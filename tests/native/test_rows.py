@@ -35,7 +35,7 @@ def parse(text: object) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("cls", "values"), RECORDS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_they_are_as_the_class_makes_them(cls: type, values: tuple[object, ...]) -> None:
+def test_they_are_as_the_class_makes_them(cls: Any, values: tuple[object, ...]) -> None:
     """Equal, with the same hash and text, and as frozen."""
     made, usual = RecordType(cls).make(*values), cls(*values)
     assert made == usual
@@ -43,7 +43,7 @@ def test_they_are_as_the_class_makes_them(cls: type, values: tuple[object, ...])
     assert repr(made) == repr(usual)
     assert dataclasses.asdict(made) == dataclasses.asdict(usual)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(made, cls.__slots__[0], "x")  # type: ignore[attr-defined]
+        setattr(made, cls.__slots__[0], "x")
 
 
 def test_too_few_values_are_an_error() -> None:
@@ -68,7 +68,9 @@ def test_only_classes_with_slots_of_objects_are_taken() -> None:
     class HasNoSuchSlot:
         __slots__ = ("a",)
 
-    HasNoSuchSlot.__slots__ = ("b",)  # type: ignore[assignment]
+    nothing: Any = None
+    renamed: Any = HasNoSuchSlot
+    renamed.__slots__ = ("b",)
     large = dataclasses.make_dataclass(
         "Large", [(f"field_{number}", int) for number in range(33)], slots=True
     )
@@ -78,7 +80,7 @@ def test_only_classes_with_slots_of_objects_are_taken() -> None:
     with pytest.raises(TypeError):
         RecordType.__new__(RecordType)
     with pytest.raises(TypeError):
-        log_entries(None, [], {}, parse)  # type: ignore[arg-type]
+        log_entries(nothing, [], {}, parse)
     with pytest.raises(TypeError, match=r"HasNoSuchSlot\.b has no slot"):
         RecordType(HasNoSuchSlot)
     with pytest.raises(TypeError, match="Large has more than 32 fields"):

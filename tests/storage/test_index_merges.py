@@ -31,13 +31,6 @@ def _record(store: Store, flushes: int = FLUSHES) -> None:
         assert store.flush()
 
 
-def _wait_for_few(db: str) -> None:
-    deadline = time.monotonic() + 20
-    while _segments(db) > FEW:
-        assert time.monotonic() < deadline, f"{_segments(db)} segments are left"
-        time.sleep(0.01)
-
-
 def test_commits_do_not_merge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each leaves its segment, where the pump does not merge them afterwards."""
     monkeypatch.setattr(Maintenance, "merge", lambda *args: None)
@@ -52,7 +45,10 @@ def test_the_pump_merges_them(tmp_path: Path) -> None:
     db = str(tmp_path / "monitor.db")
     with Store(db) as store:
         _record(store)
-        _wait_for_few(db)
+        deadline = time.monotonic() + 20
+        while _segments(db) > FEW:
+            assert time.monotonic() < deadline, f"{_segments(db)} segments are left"
+            time.sleep(0.01)
         logger = StructuredLogger(store)
         assert len(logger.query_logs(search="refused", limit=None)) == FLUSHES
         assert [entry.message for entry in logger.query_logs(search="77")] == ["order 77 refused"]
